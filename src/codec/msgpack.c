@@ -1,0 +1,373 @@
+/* msgpack.c: see msgpack.h. One loop, one pass, a token a turn; what the bytes claim is believed only after a check.
+ *
+ * There is no stack of open containers: an open container keeps its place in the token itself. `size` is free until the
+ * container closes, so it holds the index of the parent; the union is free for good, so it holds how many elements the
+ * parent still misses. Hence nesting costs no memory beyond the tokens, however deep the limit allows it.
+ *
+ * (1) `pending` counts the elements that all open containers still miss. The list has room for count + pending tokens and
+ *     the limit on elements allows as many: both are checked where a header claims elements, never for one element.
+ * (2) pending never exceeds the bytes that were left at the last header, so a lie of four billion fails at its header.
+ */
+#include "codec/msgpack.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { TOKENS_FIRST = 64 };
+
+#define NO_PARENT UINT32_MAX
+#define EXACT_MAX ((uint64_t)1 << 53) /* integers up to here are exact in a double */
+
+/* Where the reading is. Errors look at `at`, the first byte of the value being read. */
+struct scan {
+    const uint8_t *start, *at, *end;
+    struct error *error;
+};
+
+static uint16_t big_u16(const uint8_t *p)
+{
+    uint16_t n;
+    memcpy(&n, p, sizeof n);
+    return __builtin_bswap16(n);
+}
+
+static uint32_t big_u32(const uint8_t *p)
+{
+    uint32_t n;
+    memcpy(&n, p, sizeof n);
+    return __builtin_bswap32(n);
+}
+
+static uint64_t big_u64(const uint8_t *p)
+{
+    uint64_t n;
+    memcpy(&n, p, sizeof n);
+    return __builtin_bswap64(n);
+}
+
+static size_t scan_position(const struct scan *s)
+{
+    return (size_t)(s->at - s->start);
+}
+
+/* Room for `count` tokens. Doubles, so that a caller who keeps its list soon never grows it again. */
+static void tokens_reserve(struct tokens *tokens, uint64_t count)
+{
+    if (count <= tokens->cap)
+        return;
+    assert(count <= UINT32_MAX);
+    uint64_t cap = tokens->cap > TOKENS_FIRST ? tokens->cap : TOKENS_FIRST;
+    while (cap < count)
+        cap *= 2;
+    if (cap > UINT32_MAX)
+        cap = UINT32_MAX;
+    struct token *list = realloc(tokens->list, cap * sizeof *list);
+    if (list == NULL)
+        abort();
+    tokens->list = list;
+    tokens->cap = (uint32_t)cap;
+}
+
+static void token_number(struct token *t, double number)
+{
+    t->number = number;
+    t->size = 1;
+    t->type = TOKEN_NUMBER;
+}
+
+static void token_unsigned(struct token *t, uint64_t n)
+{
+    if (n <= EXACT_MAX) {
+        token_number(t, (double)n);
+        return;
+    }
+    t->u64 = n;
+    t->size = 1;
+    t->type = n > INT64_MAX ? TOKEN_UINT64 : TOKEN_INT64;
+}
+
+static void token_signed(struct token *t, int64_t n)
+{
+    if (n <= (int64_t)EXACT_MAX && n >= -(int64_t)EXACT_MAX) {
+        token_number(t, (double)n);
+        return;
+    }
+    t->i64 = n;
+    t->size = 1;
+    t->type = TOKEN_INT64;
+}
+
+static void token_bytes(struct token *t, const uint8_t *p, uint32_t len)
+{
+    t->bytes = (const char *)p;
+    t->len = len;
+    t->size = 1;
+    t->type = TOKEN_STRING;
+}
+
+static void token_plain(struct token *t, enum token_type type)
+{
+    t->u64 = 0;
+    t->size = 1;
+    t->type = (uint8_t)type;
+}
+
+/* The header forms from 0xc0 to 0xdf: how many bytes follow the first one before content or elements begin, and the word
+ * that errors use. For str, bin and ext the bytes are a length (for ext then a type); fixext has the type alone. */
+static const struct form {
+    uint8_t head_bytes;
+    const char *word;
+} forms[32] = {
+    [0x00] = {0, "nil"},      [0x01] = {0, "0xc1"},     [0x02] = {0, "false"},    [0x03] = {0, "true"},
+    [0x04] = {1, "bin8"},     [0x05] = {2, "bin16"},    [0x06] = {4, "bin32"},    [0x07] = {2, "ext8"},
+    [0x08] = {3, "ext16"},    [0x09] = {5, "ext32"},    [0x0a] = {4, "float32"},  [0x0b] = {8, "float64"},
+    [0x0c] = {1, "uint8"},    [0x0d] = {2, "uint16"},   [0x0e] = {4, "uint32"},   [0x0f] = {8, "uint64"},
+    [0x10] = {1, "int8"},     [0x11] = {2, "int16"},    [0x12] = {4, "int32"},    [0x13] = {8, "int64"},
+    [0x14] = {1, "fixext1"},  [0x15] = {1, "fixext2"},  [0x16] = {1, "fixext4"},  [0x17] = {1, "fixext8"},
+    [0x18] = {1, "fixext16"}, [0x19] = {1, "str8"},     [0x1a] = {2, "str16"},    [0x1b] = {4, "str32"},
+    [0x1c] = {2, "array16"},  [0x1d] = {4, "array32"},  [0x1e] = {2, "map16"},    [0x1f] = {4, "map32"},
+};
+
+static __attribute__((cold, noinline)) int fail_short_head(const struct scan *s, const struct form *form)
+{
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %u bytes, %zu are left", scan_position(s), form->word,
+                     form->head_bytes + 1u, (size_t)(s->end - s->at));
+}
+
+static __attribute__((cold, noinline)) int fail_short_content(const struct scan *s, const char *what, uint32_t len,
+                                                              size_t left)
+{
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %" PRIu32 " bytes, %zu are left", scan_position(s), what,
+                     len, left);
+}
+
+static __attribute__((cold, noinline)) int fail_no_value(const struct scan *s, uint64_t missing)
+{
+    if (missing == 1)
+        return error_set(s->error, ERROR_FORMAT, "at byte %zu: the bytes end where a value is due", scan_position(s));
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: the bytes end where %" PRIu64 " values are due",
+                     scan_position(s), missing);
+}
+
+static __attribute__((cold, noinline)) int fail_no_form(const struct scan *s)
+{
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: 0xc1 begins no msgpack value", scan_position(s));
+}
+
+static __attribute__((cold, noinline)) int fail_trailing(const struct scan *s, const uint8_t *p)
+{
+    size_t left = (size_t)(s->end - p);
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %zu byte%s behind the value", (size_t)(p - s->start), left,
+                     left == 1 ? "" : "s");
+}
+
+static __attribute__((cold, noinline)) int fail_depth(const struct scan *s, uint32_t depth)
+{
+    return error_set(s->error, ERROR_LIMIT, "at byte %zu: nested deeper than %" PRIu32, scan_position(s), depth);
+}
+
+static __attribute__((cold, noinline)) int fail_elements(const struct scan *s, uint32_t elements)
+{
+    return error_set(s->error, ERROR_LIMIT, "at byte %zu: more than %" PRIu32 " elements", scan_position(s), elements);
+}
+
+static __attribute__((cold, noinline)) int fail_claim(const struct scan *s, bool is_map, uint32_t len, size_t left)
+{
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %" PRIu32 " %s, %zu byte%s left", scan_position(s),
+                     is_map ? "map" : "array", len, is_map ? "pairs" : "elements", left, left == 1 ? " is" : "s are");
+}
+
+/* An extension: its content at `p`, its type in the byte before. */
+static int read_ext(const struct scan *s, struct token *t, const uint8_t *p, uint32_t len, const uint8_t **next)
+{
+    if ((size_t)(s->end - p) < len)
+        return fail_short_content(s, "ext", len, (size_t)(s->end - p));
+    token_bytes(t, p, len);
+    t->type = TOKEN_EXT;
+    t->ext_type = (int8_t)p[-1];
+    *next = p + len;
+    return 0;
+}
+
+/* str, bin: content at `p`. */
+static int read_string(const struct scan *s, struct token *t, const uint8_t *p, uint32_t len, const uint8_t **next)
+{
+    if ((size_t)(s->end - p) < len)
+        return fail_short_content(s, "string", len, (size_t)(s->end - p));
+    token_bytes(t, p, len);
+    *next = p + len;
+    return 0;
+}
+
+static double float_value(const uint8_t *p)
+{
+    uint32_t bits = big_u32(p);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return (double)value;
+}
+
+static double double_value(const uint8_t *p)
+{
+    uint64_t bits = big_u64(p);
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* The value whose first byte, at `s->at`, is 0xc0 to 0xdb: all forms there that hold no elements. */
+static int read_scalar(const struct scan *s, struct token *t, const uint8_t **next)
+{
+    const struct form *form = &forms[*s->at - 0xc0];
+    const uint8_t *head = s->at + 1;
+    if ((size_t)(s->end - head) < form->head_bytes)
+        return fail_short_head(s, form);
+    const uint8_t *content = head + form->head_bytes;
+    *next = content;
+
+    switch (*s->at) {
+    case 0xc0: token_plain(t, TOKEN_NIL); return 0;
+    case 0xc2: token_plain(t, TOKEN_FALSE); return 0;
+    case 0xc3: token_plain(t, TOKEN_TRUE); return 0;
+    case 0xca: token_number(t, float_value(head)); return 0;
+    case 0xcb: token_number(t, double_value(head)); return 0;
+    case 0xcc: token_number(t, head[0]); return 0;
+    case 0xcd: token_number(t, big_u16(head)); return 0;
+    case 0xce: token_number(t, big_u32(head)); return 0;
+    case 0xcf: token_unsigned(t, big_u64(head)); return 0;
+    case 0xd0: token_number(t, (int8_t)head[0]); return 0;
+    case 0xd1: token_number(t, (int16_t)big_u16(head)); return 0;
+    case 0xd2: token_number(t, (int32_t)big_u32(head)); return 0;
+    case 0xd3: token_signed(t, (int64_t)big_u64(head)); return 0;
+    case 0xc4:
+    case 0xd9: return read_string(s, t, content, head[0], next);
+    case 0xc5:
+    case 0xda: return read_string(s, t, content, big_u16(head), next);
+    case 0xc6:
+    case 0xdb: return read_string(s, t, content, big_u32(head), next);
+    case 0xc7: return read_ext(s, t, content, head[0], next);
+    case 0xc8: return read_ext(s, t, content, big_u16(head), next);
+    case 0xc9: return read_ext(s, t, content, big_u32(head), next);
+    case 0xd4:
+    case 0xd5:
+    case 0xd6:
+    case 0xd7:
+    case 0xd8: return read_ext(s, t, content, 1u << (*s->at - 0xd4), next);
+    default: return fail_no_form(s);
+    }
+}
+
+/* The head of the array or map at `s->at`: `len` elements or pairs are claimed, the first would begin at `next`. */
+static int read_container(const struct scan *s, bool *is_map, uint32_t *len, const uint8_t **next)
+{
+    uint8_t first = *s->at;
+    const uint8_t *head = s->at + 1;
+    if (first < 0xa0) {
+        *is_map = first < 0x90;
+        *len = first & 0x0f;
+        *next = head;
+        return 0;
+    }
+    const struct form *form = &forms[first - 0xc0];
+    if ((size_t)(s->end - head) < form->head_bytes)
+        return fail_short_head(s, form);
+    *is_map = first >= 0xde;
+    *len = form->head_bytes == 2 ? big_u16(head) : big_u32(head);
+    *next = head + form->head_bytes;
+    return 0;
+}
+
+static int scan_value(struct scan *s, const struct msgpack_limits *limits, struct tokens *tokens)
+{
+    struct token *list = tokens->list;
+    const uint8_t *p = s->start;
+    uint32_t count = 0;
+    uint32_t parent = NO_PARENT; /* the innermost open container */
+    uint32_t depth = 0;          /* open containers */
+    uint64_t missing = 1;        /* elements that the innermost open container (at first: the document) still misses */
+    uint64_t pending = 1;        /* (1) */
+    int failed;
+
+    while (missing > 0) {
+        s->at = p;
+        if (p == s->end)
+            return fail_no_value(s, pending);
+        struct token *t = &list[count];
+        uint8_t first = *p;
+        missing--;
+        pending--;
+        count++;
+
+        if (first < 0x80) {
+            token_number(t, first);
+            p++;
+        } else if ((first & 0xe0) == 0xa0) {
+            uint32_t len = first & 0x1f;
+            if (s->end - p <= len)
+                return fail_short_content(s, "string", len, (size_t)(s->end - p - 1));
+            token_bytes(t, p + 1, len);
+            p += 1 + len;
+        } else if (first >= 0xe0) {
+            token_number(t, (int8_t)first);
+            p++;
+        } else if (first >= 0xc0 && first <= 0xdb) {
+            failed = read_scalar(s, t, &p);
+            if (failed)
+                return failed;
+        } else {
+            bool is_map = false;
+            uint32_t len = 0;
+            failed = read_container(s, &is_map, &len, &p);
+            if (failed)
+                return failed;
+            uint64_t elements = is_map ? (uint64_t)len * 2 : len;
+            if (depth == limits->depth)
+                return fail_depth(s, limits->depth);
+            if (pending + elements > (size_t)(s->end - p)) /* (2) */
+                return fail_claim(s, is_map, len, (size_t)(s->end - p));
+            if (count + pending + elements > limits->elements)
+                return fail_elements(s, limits->elements);
+            pending += elements;
+            tokens_reserve(tokens, count + pending);
+            list = tokens->list;
+            t = &list[count - 1];
+            t->type = is_map ? TOKEN_MAP : TOKEN_ARRAY;
+            t->len = len;
+            t->size = parent;
+            t->u64 = missing;
+            parent = count - 1;
+            missing = elements;
+            depth++;
+        }
+        while (missing == 0 && parent != NO_PARENT) {
+            t = &list[parent];
+            missing = t->u64;
+            uint32_t grandparent = t->size;
+            t->size = count - parent;
+            parent = grandparent;
+            depth--;
+        }
+    }
+    if (p != s->end)
+        return fail_trailing(s, p);
+    tokens->count = count;
+    return 0;
+}
+
+int msgpack_tokens(const void *bytes, size_t len, const struct msgpack_limits *limits, struct tokens *tokens,
+                   struct error *error)
+{
+    struct scan s = {.start = bytes, .at = bytes, .end = (const uint8_t *)bytes + len, .error = error};
+    tokens->count = 0;
+    if (limits->elements == 0)
+        return fail_elements(&s, 0);
+    tokens_reserve(tokens, 1);
+    return scan_value(&s, limits, tokens);
+}
+
+void tokens_fini(struct tokens *tokens)
+{
+    free(tokens->list);
+    *tokens = (struct tokens){0};
+}
