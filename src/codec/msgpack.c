@@ -4,9 +4,9 @@
  * container closes, so it holds the index of the parent; the union is free for good, so it holds how many elements the
  * parent still misses. Hence nesting costs no memory beyond the tokens, however deep the limit allows it.
  *
- * (1) `pending` counts the elements that all open containers still miss. The list has room for count + pending tokens and
- *     the limit on elements allows as many: both are checked where a header claims elements, never for one element.
- * (2) pending never exceeds the bytes that were left at the last header, so a lie of four billion fails at its header.
+ * (1) `claimed` counts the tokens that the document has at least: those read and those that headers promised. The list
+ *     has room for as many and the limit on elements allows as many: checked where a header claims, never for one element.
+ * (2) What is claimed and not yet read needs a byte each, so a lie of four billion fails at its header.
  */
 #include "codec/msgpack.h"
 
@@ -19,9 +19,16 @@ enum { TOKENS_FIRST = 64 };
 #define NO_PARENT UINT32_MAX
 #define EXACT_MAX ((uint64_t)1 << 53) /* integers up to here are exact in a double */
 
-/* Where the reading is. Errors look at `at`, the first byte of the value being read. */
+/* Where the reading is. Errors look at `at`, the first byte of the value being read. What reads a value returns the byte
+ * behind it, or NULL and leaves the code in `failed`: a pointer in a register, where an out-parameter costs memory. */
 struct scan {
     const uint8_t *start, *at, *end;
+    struct token *list; /* of the tokens being filled */
+    uint64_t claimed;   /* (1) */
+    uint64_t missing;   /* elements that the innermost open container still misses; stale while scan_value counts them */
+    uint32_t parent;    /* the innermost open container */
+    uint32_t depth;     /* open containers */
+    int failed;
     struct error *error;
 };
 
@@ -129,75 +136,65 @@ static const struct form {
     [0x1c] = {2, "array16"},  [0x1d] = {4, "array32"},  [0x1e] = {2, "map16"},    [0x1f] = {4, "map32"},
 };
 
-static __attribute__((cold, noinline)) int fail_short_head(const struct scan *s, const struct form *form)
+#define COLD __attribute__((cold, noinline))
+
+/* "at byte 12: string of 40 bytes, 7 are left" */
+static COLD const uint8_t *fail_short(struct scan *s, const char *what, uint64_t len, const char *unit, size_t left)
 {
-    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %u bytes, %zu are left", scan_position(s), form->word,
-                     form->head_bytes + 1u, (size_t)(s->end - s->at));
+    s->failed = error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %" PRIu64 " %s%s, %zu %s left", scan_position(s),
+                          what, len, unit, len == 1 ? "" : "s", left, left == 1 ? "is" : "are");
+    return NULL;
 }
 
-static __attribute__((cold, noinline)) int fail_short_content(const struct scan *s, const char *what, uint32_t len,
-                                                              size_t left)
+static COLD const uint8_t *fail_form(struct scan *s)
 {
-    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %" PRIu32 " bytes, %zu are left", scan_position(s), what,
-                     len, left);
+    s->failed = error_set(s->error, ERROR_FORMAT, "at byte %zu: 0xc1 begins no msgpack value", scan_position(s));
+    return NULL;
 }
 
-static __attribute__((cold, noinline)) int fail_no_value(const struct scan *s, uint64_t missing)
+static COLD const uint8_t *fail_depth(struct scan *s, uint32_t depth)
 {
-    if (missing == 1)
-        return error_set(s->error, ERROR_FORMAT, "at byte %zu: the bytes end where a value is due", scan_position(s));
-    return error_set(s->error, ERROR_FORMAT, "at byte %zu: the bytes end where %" PRIu64 " values are due",
-                     scan_position(s), missing);
+    s->failed = error_set(s->error, ERROR_LIMIT, "at byte %zu: nested deeper than %" PRIu32, scan_position(s), depth);
+    return NULL;
 }
 
-static __attribute__((cold, noinline)) int fail_no_form(const struct scan *s)
+static COLD const uint8_t *fail_elements(struct scan *s, uint32_t elements)
 {
-    return error_set(s->error, ERROR_FORMAT, "at byte %zu: 0xc1 begins no msgpack value", scan_position(s));
+    s->failed = error_set(s->error, ERROR_LIMIT, "at byte %zu: more than %" PRIu32 " element%s", scan_position(s),
+                          elements, elements == 1 ? "" : "s");
+    return NULL;
 }
 
-static __attribute__((cold, noinline)) int fail_trailing(const struct scan *s, const uint8_t *p)
+static COLD int fail_no_value(const struct scan *s)
+{
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: the bytes end where a value is due", scan_position(s));
+}
+
+static COLD int fail_trailing(const struct scan *s, const uint8_t *p)
 {
     size_t left = (size_t)(s->end - p);
     return error_set(s->error, ERROR_FORMAT, "at byte %zu: %zu byte%s behind the value", (size_t)(p - s->start), left,
                      left == 1 ? "" : "s");
 }
 
-static __attribute__((cold, noinline)) int fail_depth(const struct scan *s, uint32_t depth)
-{
-    return error_set(s->error, ERROR_LIMIT, "at byte %zu: nested deeper than %" PRIu32, scan_position(s), depth);
-}
-
-static __attribute__((cold, noinline)) int fail_elements(const struct scan *s, uint32_t elements)
-{
-    return error_set(s->error, ERROR_LIMIT, "at byte %zu: more than %" PRIu32 " elements", scan_position(s), elements);
-}
-
-static __attribute__((cold, noinline)) int fail_claim(const struct scan *s, bool is_map, uint32_t len, size_t left)
-{
-    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %" PRIu32 " %s, %zu byte%s left", scan_position(s),
-                     is_map ? "map" : "array", len, is_map ? "pairs" : "elements", left, left == 1 ? " is" : "s are");
-}
-
-/* An extension: its content at `p`, its type in the byte before. */
-static int read_ext(const struct scan *s, struct token *t, const uint8_t *p, uint32_t len, const uint8_t **next)
+/* str, bin: `len` bytes of content at `p`. */
+static inline const uint8_t *read_string(struct scan *s, struct token *t, const uint8_t *p, uint32_t len)
 {
     if ((size_t)(s->end - p) < len)
-        return fail_short_content(s, "ext", len, (size_t)(s->end - p));
+        return fail_short(s, "string", len, "byte", (size_t)(s->end - p));
+    token_bytes(t, p, len);
+    return p + len;
+}
+
+/* An extension: content at `p`, its type in the byte before. */
+static const uint8_t *read_ext(struct scan *s, struct token *t, const uint8_t *p, uint32_t len)
+{
+    if ((size_t)(s->end - p) < len)
+        return fail_short(s, "ext", len, "byte", (size_t)(s->end - p));
     token_bytes(t, p, len);
     t->type = TOKEN_EXT;
     t->ext_type = (int8_t)p[-1];
-    *next = p + len;
-    return 0;
-}
-
-/* str, bin: content at `p`. */
-static int read_string(const struct scan *s, struct token *t, const uint8_t *p, uint32_t len, const uint8_t **next)
-{
-    if ((size_t)(s->end - p) < len)
-        return fail_short_content(s, "string", len, (size_t)(s->end - p));
-    token_bytes(t, p, len);
-    *next = p + len;
-    return 0;
+    return p + len;
 }
 
 static double float_value(const uint8_t *p)
@@ -217,136 +214,145 @@ static double double_value(const uint8_t *p)
 }
 
 /* The value whose first byte, at `s->at`, is 0xc0 to 0xdb: all forms there that hold no elements. */
-static int read_scalar(const struct scan *s, struct token *t, const uint8_t **next)
+static const uint8_t *read_scalar(struct scan *s, struct token *t)
 {
     const struct form *form = &forms[*s->at - 0xc0];
     const uint8_t *head = s->at + 1;
     if ((size_t)(s->end - head) < form->head_bytes)
-        return fail_short_head(s, form);
+        return fail_short(s, form->word, form->head_bytes + 1u, "byte", (size_t)(s->end - s->at));
     const uint8_t *content = head + form->head_bytes;
-    *next = content;
 
     switch (*s->at) {
-    case 0xc0: token_plain(t, TOKEN_NIL); return 0;
-    case 0xc2: token_plain(t, TOKEN_FALSE); return 0;
-    case 0xc3: token_plain(t, TOKEN_TRUE); return 0;
-    case 0xca: token_number(t, float_value(head)); return 0;
-    case 0xcb: token_number(t, double_value(head)); return 0;
-    case 0xcc: token_number(t, head[0]); return 0;
-    case 0xcd: token_number(t, big_u16(head)); return 0;
-    case 0xce: token_number(t, big_u32(head)); return 0;
-    case 0xcf: token_unsigned(t, big_u64(head)); return 0;
-    case 0xd0: token_number(t, (int8_t)head[0]); return 0;
-    case 0xd1: token_number(t, (int16_t)big_u16(head)); return 0;
-    case 0xd2: token_number(t, (int32_t)big_u32(head)); return 0;
-    case 0xd3: token_signed(t, (int64_t)big_u64(head)); return 0;
+    case 0xc0: token_plain(t, TOKEN_NIL); break;
+    case 0xc2: token_plain(t, TOKEN_FALSE); break;
+    case 0xc3: token_plain(t, TOKEN_TRUE); break;
+    case 0xca: token_number(t, float_value(head)); break;
+    case 0xcb: token_number(t, double_value(head)); break;
+    case 0xcc: token_number(t, head[0]); break;
+    case 0xcd: token_number(t, big_u16(head)); break;
+    case 0xce: token_number(t, big_u32(head)); break;
+    case 0xcf: token_unsigned(t, big_u64(head)); break;
+    case 0xd0: token_number(t, (int8_t)head[0]); break;
+    case 0xd1: token_number(t, (int16_t)big_u16(head)); break;
+    case 0xd2: token_number(t, (int32_t)big_u32(head)); break;
+    case 0xd3: token_signed(t, (int64_t)big_u64(head)); break;
     case 0xc4:
-    case 0xd9: return read_string(s, t, content, head[0], next);
+    case 0xd9: return read_string(s, t, content, head[0]);
     case 0xc5:
-    case 0xda: return read_string(s, t, content, big_u16(head), next);
+    case 0xda: return read_string(s, t, content, big_u16(head));
     case 0xc6:
-    case 0xdb: return read_string(s, t, content, big_u32(head), next);
-    case 0xc7: return read_ext(s, t, content, head[0], next);
-    case 0xc8: return read_ext(s, t, content, big_u16(head), next);
-    case 0xc9: return read_ext(s, t, content, big_u32(head), next);
+    case 0xdb: return read_string(s, t, content, big_u32(head));
+    case 0xc7: return read_ext(s, t, content, head[0]);
+    case 0xc8: return read_ext(s, t, content, big_u16(head));
+    case 0xc9: return read_ext(s, t, content, big_u32(head));
     case 0xd4:
     case 0xd5:
     case 0xd6:
     case 0xd7:
-    case 0xd8: return read_ext(s, t, content, 1u << (*s->at - 0xd4), next);
-    default: return fail_no_form(s);
+    case 0xd8: return read_ext(s, t, content, 1u << (*s->at - 0xd4));
+    default: return fail_form(s);
     }
+    return content;
 }
 
-/* The head of the array or map at `s->at`: `len` elements or pairs are claimed, the first would begin at `next`. */
-static int read_container(const struct scan *s, bool *is_map, uint32_t *len, const uint8_t **next)
+/* How many elements or pairs the array or map at `s->at` claims. Returns where the first of them would begin. */
+static inline const uint8_t *read_claim(struct scan *s, uint32_t *len)
 {
     uint8_t first = *s->at;
     const uint8_t *head = s->at + 1;
     if (first < 0xa0) {
-        *is_map = first < 0x90;
         *len = first & 0x0f;
-        *next = head;
-        return 0;
+        return head;
     }
     const struct form *form = &forms[first - 0xc0];
     if ((size_t)(s->end - head) < form->head_bytes)
-        return fail_short_head(s, form);
-    *is_map = first >= 0xde;
+        return fail_short(s, form->word, form->head_bytes + 1u, "byte", (size_t)(s->end - s->at));
     *len = form->head_bytes == 2 ? big_u16(head) : big_u32(head);
-    *next = head + form->head_bytes;
-    return 0;
+    return head + form->head_bytes;
 }
 
+/* The array or map at `s->at` becomes token `index` and the innermost open container, unless its claim is too much. */
+static const uint8_t *open_container(struct scan *s, const struct msgpack_limits *limits, struct tokens *tokens,
+                                     uint32_t index)
+{
+    bool is_map = *s->at < 0x90 || *s->at >= 0xde;
+    uint32_t len = 0;
+    const uint8_t *p = read_claim(s, &len);
+    if (p == NULL)
+        return NULL;
+    uint64_t elements = is_map ? (uint64_t)len * 2 : len;
+    uint64_t claimed = s->claimed + elements;
+    size_t left = (size_t)(s->end - p);
+    if (s->depth == limits->depth)
+        return fail_depth(s, limits->depth);
+    if (claimed - index - 1 > left) /* (2) */
+        return fail_short(s, is_map ? "map" : "array", len, is_map ? "pair" : "element", left);
+    if (claimed > limits->elements)
+        return fail_elements(s, limits->elements);
+    tokens_reserve(tokens, claimed); /* (1) */
+    s->list = tokens->list;
+    s->claimed = claimed;
+
+    struct token *t = &s->list[index];
+    t->type = is_map ? TOKEN_MAP : TOKEN_ARRAY;
+    t->len = len;
+    t->size = s->parent;
+    t->u64 = s->missing;
+    s->parent = index;
+    s->missing = elements;
+    s->depth++;
+    return p;
+}
+
+/* Closes every container that is complete when `count` tokens are there. */
+static void close_containers(struct scan *s, uint32_t count)
+{
+    while (s->missing == 0 && s->parent != NO_PARENT) {
+        struct token *t = &s->list[s->parent];
+        uint32_t grandparent = t->size;
+        s->missing = t->u64;
+        t->size = count - s->parent;
+        s->parent = grandparent;
+        s->depth--;
+    }
+}
+
+/* The forms are asked for in the order in which events use them: keys and small texts, small numbers, the rest. */
 static int scan_value(struct scan *s, const struct msgpack_limits *limits, struct tokens *tokens)
 {
-    struct token *list = tokens->list;
     const uint8_t *p = s->start;
     uint32_t count = 0;
-    uint32_t parent = NO_PARENT; /* the innermost open container */
-    uint32_t depth = 0;          /* open containers */
-    uint64_t missing = 1;        /* elements that the innermost open container (at first: the document) still misses */
-    uint64_t pending = 1;        /* (1) */
-    int failed;
+    uint64_t missing = s->missing;
 
     while (missing > 0) {
         s->at = p;
         if (p == s->end)
-            return fail_no_value(s, pending);
-        struct token *t = &list[count];
+            return fail_no_value(s);
+        struct token *t = &s->list[count++];
         uint8_t first = *p;
         missing--;
-        pending--;
-        count++;
 
-        if (first < 0x80) {
+        if ((first & 0xe0) == 0xa0) {
+            p = read_string(s, t, p + 1, first & 0x1f);
+        } else if (first < 0x80) {
             token_number(t, first);
             p++;
-        } else if ((first & 0xe0) == 0xa0) {
-            uint32_t len = first & 0x1f;
-            if (s->end - p <= len)
-                return fail_short_content(s, "string", len, (size_t)(s->end - p - 1));
-            token_bytes(t, p + 1, len);
-            p += 1 + len;
         } else if (first >= 0xe0) {
             token_number(t, (int8_t)first);
             p++;
         } else if (first >= 0xc0 && first <= 0xdb) {
-            failed = read_scalar(s, t, &p);
-            if (failed)
-                return failed;
+            p = read_scalar(s, t);
         } else {
-            bool is_map = false;
-            uint32_t len = 0;
-            failed = read_container(s, &is_map, &len, &p);
-            if (failed)
-                return failed;
-            uint64_t elements = is_map ? (uint64_t)len * 2 : len;
-            if (depth == limits->depth)
-                return fail_depth(s, limits->depth);
-            if (pending + elements > (size_t)(s->end - p)) /* (2) */
-                return fail_claim(s, is_map, len, (size_t)(s->end - p));
-            if (count + pending + elements > limits->elements)
-                return fail_elements(s, limits->elements);
-            pending += elements;
-            tokens_reserve(tokens, count + pending);
-            list = tokens->list;
-            t = &list[count - 1];
-            t->type = is_map ? TOKEN_MAP : TOKEN_ARRAY;
-            t->len = len;
-            t->size = parent;
-            t->u64 = missing;
-            parent = count - 1;
-            missing = elements;
-            depth++;
+            s->missing = missing;
+            p = open_container(s, limits, tokens, count - 1);
+            missing = s->missing;
         }
-        while (missing == 0 && parent != NO_PARENT) {
-            t = &list[parent];
-            missing = t->u64;
-            uint32_t grandparent = t->size;
-            t->size = count - parent;
-            parent = grandparent;
-            depth--;
+        if (p == NULL)
+            return s->failed;
+        if (missing == 0) {
+            s->missing = 0;
+            close_containers(s, count);
+            missing = s->missing;
         }
     }
     if (p != s->end)
@@ -358,11 +364,23 @@ static int scan_value(struct scan *s, const struct msgpack_limits *limits, struc
 int msgpack_tokens(const void *bytes, size_t len, const struct msgpack_limits *limits, struct tokens *tokens,
                    struct error *error)
 {
-    struct scan s = {.start = bytes, .at = bytes, .end = (const uint8_t *)bytes + len, .error = error};
+    const uint8_t *start = bytes;
+    struct scan s = {
+        .start = start,
+        .at = start,
+        .end = len > 0 ? start + len : start,
+        .claimed = 1,
+        .missing = 1,
+        .parent = NO_PARENT,
+        .error = error,
+    };
     tokens->count = 0;
-    if (limits->elements == 0)
-        return fail_elements(&s, 0);
+    if (limits->elements == 0) {
+        fail_elements(&s, 0);
+        return s.failed;
+    }
     tokens_reserve(tokens, 1);
+    s.list = tokens->list;
     return scan_value(&s, limits, tokens);
 }
 
