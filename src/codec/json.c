@@ -10,8 +10,9 @@
  * A container's header needs its count, known only at its end. One byte is kept free for it, which suffices up to 15
  * elements, as in nearly every event. Wider ones are noted, and their bodies move once, at the end, back to front.
  */
+#include "base/escape.h"
 #include "codec/json.h"
-#include "codec/utf8.h"
+#include "codec/word8.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -107,13 +108,13 @@ static struct fault find_fault(const char *text, size_t len)
     const uint8_t *start = (const uint8_t *)text, *p = start, *end = len > 0 ? start + len : start;
     const char *cause = NULL;
     while (p < end) {
-        while (end - p >= 8 && !utf8_word_is_odd(utf8_word(p)) && !utf8_word_has(utf8_word(p), '\\'))
+        while (end - p >= 8 && word8_is_plain(word8_load(p)) && !word8_has(word8_load(p), '\\'))
             p += 8;
         if (p == end)
             break;
         size_t good = 1;
         if (*p >= 0x80) {
-            good = utf8_char_len(p, end);
+            good = escape_utf8_len(p, (size_t)(end - p));
             cause = "invalid UTF-8";
         } else if (*p == '\\') {
             good = escape_len(p, end);

@@ -6,9 +6,10 @@
  * (1) Quoting doubles the backslashes of what it quotes, so keys inside of keys inside of keys would grow without bound:
  *     at most KEYS_DEPTH containers that are keys may be open.
  */
+#include "base/escape.h"
 #include "codec/json.h"
 #include "codec/msgpack.h"
-#include "codec/utf8.h"
+#include "codec/word8.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -60,8 +61,8 @@ static void write_escape(struct buf *out, uint8_t c)
 
 static bool is_plain_word(const uint8_t *p)
 {
-    uint64_t word = utf8_word(p);
-    return !utf8_word_is_odd(word) && !utf8_word_has(word, '"') && !utf8_word_has(word, '\\');
+    uint64_t word = word8_load(p);
+    return word8_is_plain(word) && !word8_has(word, '"') && !word8_has(word, '\\');
 }
 
 /* The bytes from `p` that need no escape and are valid. */
@@ -73,7 +74,7 @@ static size_t plain_len(const uint8_t *p, const uint8_t *end)
             p += 8;
         if (p == end || *p < 0x20 || *p == '"' || *p == '\\')
             break;
-        unsigned char_len = *p < 0x80 ? 1 : utf8_char_len(p, end);
+        size_t char_len = *p < 0x80 ? 1 : escape_utf8_len(p, (size_t)(end - p));
         if (char_len == 0)
             break;
         p += char_len;
