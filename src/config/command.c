@@ -1,0 +1,105 @@
+/* command.c: see command.h. Prose that people read: short sentences, the useful case first. */
+#include "config/command.h"
+
+#include <string.h>
+
+/* clang-format off */
+const struct command commands[COMMAND_COUNT] = {
+    [COMMAND_RUN] = {
+        .name = "run", .summary = "process events until stopped", .usage = "[OPTIONS]", .arguments_most = 0,
+        .about =
+            "Reads the streams that the rules in DIR ask for, runs the rules on every event, and writes state, output "
+            "and position back to Redis in one transaction: each event counts exactly once, whatever dies.\n\n"
+            "A second run with the same group stands by and takes over when the first one ends. SIGTERM and SIGINT "
+            "finish the batch and exit.",
+        .examples =
+            "# rules in ./rules, the Redis of $REDIS_URL\n"
+            "tidemill run\n"
+            "# process what the streams already hold, too\n"
+            "tidemill run --redis redis://10.0.0.5/2 --rules shop/rules --group shop --from start\n"
+            "# no Redis at hand: bring one along\n"
+            "tidemill run --embedded /tmp/tidemill-data\n"},
+    [COMMAND_CHECK] = {
+        .name = "check", .summary = "load and validate rules without running them", .usage = "[DIR] [OPTIONS]",
+        .arguments_most = 1,
+        .about =
+            "Loads every rule in DIR (default: --rules) and the settings file, and prints each mistake as "
+            "file:line: message. Exit status 1 when there is one. Needs no Redis.",
+        .examples = "tidemill check rules\n"},
+    [COMMAND_SEND] = {
+        .name = "send", .summary = "JSON lines to events on a stream", .usage = "STREAM [FILE] [OPTIONS]",
+        .arguments_least = 1, .arguments_most = 2,
+        .about =
+            "Adds one entry to STREAM for every line of FILE (default: standard input). A line is one JSON object; "
+            "empty lines are passed over. A bad line is reported with its number and does not stop the rest; the exit "
+            "status is then 1.\n\n"
+            "With --codec fields, every member of the object becomes a field of the entry: texts as they are, anything "
+            "else as JSON.",
+        .examples =
+            "echo '{\"type\":\"add\",\"user_id\":\"u1\",\"total\":12.5}' | tidemill send cart\n"
+            "tidemill send orders orders.jsonl --maxlen 1000000\n"},
+    [COMMAND_TAIL] = {
+        .name = "tail", .summary = "entries of a stream to JSON lines", .usage = "STREAM [OPTIONS]",
+        .arguments_least = 1, .arguments_most = 1,
+        .about =
+            "Prints every entry of STREAM as it arrives, one JSON object a line: {\"id\":…,\"stream\":…,\"event\":{…}}. "
+            "An entry that holds no event shows its \"fields\" instead. Writes as soon as nothing more is waiting.",
+        .examples =
+            "# watch what a rule emits\n"
+            "tidemill tail offers\n"
+            "# all that is there, then stop\n"
+            "tidemill tail offers --from start --no-follow | jq .event\n"},
+    [COMMAND_DLQ] = {
+        .name = "dlq", .summary = "list, show, retry and drop dead letters",
+        .usage = "list [--rule RULE] [--reason REASON] [--count N] [OPTIONS]\n"
+                 "show ID [OPTIONS]\n"
+                 "retry ID... | --all [--rule RULE] [--reason REASON] [OPTIONS]\n"
+                 "drop ID... | --all [--rule RULE] [--reason REASON] [--yes] [OPTIONS]",
+        .arguments_least = 1, .arguments_most = 1000000,
+        .about =
+            "An event that a rule could not process is kept as a dead letter, with the reason. list shows the newest "
+            "first; letters whose retry waits for the engine are marked retrying. show prints one letter whole.\n\n"
+            "retry gives letters to their rule once more: mend the rule or the data first. The running engine takes "
+            "them from its inbox; a letter that fails again comes back with one attempt more. drop removes letters for "
+            "good. Both are safe beside a running engine.",
+        .examples =
+            "tidemill dlq list --reason schema\n"
+            "tidemill dlq show 1700000000000-0\n"
+            "tidemill dlq retry --all --rule cart\n"},
+    [COMMAND_STATE] = {
+        .name = "state", .summary = "list, get, set and delete a rule's state",
+        .usage = "list RULE [--match GLOB] [--count N] [OPTIONS]\n"
+                 "get RULE KEY [OPTIONS]\n"
+                 "set RULE KEY JSON [OPTIONS]\n"
+                 "delete RULE KEY [OPTIONS]",
+        .arguments_least = 2, .arguments_most = 4,
+        .about =
+            "Looks at what a rule remembers for a key, and changes it. All of it is safe beside a running engine, which "
+            "reads a changed state anew before its next event.\n\n"
+            "set keeps the expiry that the state had; a state that is new does not expire before the rule writes it "
+            "again, since the time to live is known to the rule alone.",
+        .examples =
+            "tidemill state list cart --match 'u1*'\n"
+            "tidemill state get cart u17\n"
+            "tidemill state set cart u17 '{\"total\": 0}'\n"},
+    [COMMAND_STATUS] = {
+        .name = "status", .summary = "what is running: rules, lag and rates", .usage = "[OPTIONS]",
+        .about = "Asks the running engine of this group over its control socket.",
+        .examples = "tidemill status\n"
+                    "tidemill status --json | jq .rules\n"},
+};
+/* clang-format on */
+
+enum command_id command_id_of(const struct command *command)
+{
+    return (enum command_id)(command - commands);
+}
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
