@@ -1,0 +1,162 @@
+-- environment.lua: all that a rule can see. A whitelist: what is not named here does not exist for a rule.
+--
+-- Every rule has its own copies of the library tables, so what it does to them is nobody else's matter. What is shared
+-- (functions, the string metatable) cannot be changed from Lua: the metatable is hidden by `__metatable`, and no loader,
+-- `debug`, `getfenv` or bytecode is there to get behind it.
+local call = require "tidemill.call"
+
+local environment = {}
+
+local raw_pcall, raw_error, raw_getmetatable, raw_rawset = pcall, error, getmetatable, rawset
+local raw_resume, raw_yield, raw_create, raw_status = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status
+local bit = require "bit"
+local UNWIND, ASK = call.UNWIND, call.ASK
+
+-- Errors that a rule caught are its own; leaving for good is not.
+local function caught(ok, ...)
+  if not ok and call.unwind then raw_error(UNWIND, 0) end
+  return ok, ...
+end
+
+local function safe_pcall(f, ...)
+  return caught(raw_pcall(f, ...))
+end
+
+-- The handler runs after the stack is gone, as an ordinary call: so it can be interrupted like any other.
+local function handled(handler, ok, ...)
+  if ok then return ok, ... end
+  if call.unwind then raw_error(UNWIND, 0) end
+  return false, handler((...))
+end
+
+local function safe_xpcall(f, handler, ...)
+  return handled(handler, raw_pcall(f, ...))
+end
+
+-- A lookup inside a rule's own coroutine yields through it to the kernel, and the answer goes back the same way.
+local function resumed(co, ok, first, ...)
+  if ok and first == ASK then return resumed(co, raw_resume(co, raw_yield(ASK, ...))) end
+  if not ok and call.unwind then raw_error(UNWIND, 0) end
+  return ok, first, ...
+end
+
+local function safe_resume(co, ...)
+  return resumed(co, raw_resume(co, ...))
+end
+
+local function unwrapped(ok, ...)
+  if not ok then raw_error((...), 0) end
+  return ...
+end
+
+local function safe_wrap(f)
+  local co = raw_create(f)
+  return function(...) return unwrapped(safe_resume(co, ...)) end
+end
+
+local function safe_rawset(t, k, v)
+  local kind = raw_getmetatable(t)
+  if kind ~= nil and type(kind) ~= "table" then raw_error("rawset: this table cannot be written", 2) end
+  return raw_rawset(t, k, v)
+end
+
+-- sfc32 (Chris Doty-Humphrey, PractRand), 32-bit words; seeded from the entry's ID and the rule, so that a replay of the
+-- same event draws the same numbers.
+local function generator(a, b, c)
+  local counter = 1
+  local function draw()
+    local sum = bit.tobit(bit.tobit(a + b) + counter)
+    counter = bit.tobit(counter + 1)
+    a = bit.bxor(b, bit.rshift(b, 9))
+    b = bit.tobit(c + bit.lshift(c, 3))
+    c = bit.tobit(bit.bor(bit.lshift(c, 21), bit.rshift(c, 11)) + sum)
+    return sum % 4294967296
+  end
+  for _ = 1, 12 do draw() end
+  return draw
+end
+
+local function seeded()
+  local partition, rule = call.partition, call.rule
+  if not partition then raw_error("math.random is only valid inside a handler", 3) end
+  local entry = partition.c.entries[partition.c.at_entry]
+  local ms, seq = entry.ms, tonumber(entry.seq)
+  return generator(bit.tobit(ms % 4294967296), bit.tobit(math.floor(ms / 4294967296) * 65537 + seq % 4294967296),
+    bit.tobit(rule and rule.seed or 0))
+end
+
+local function random(low, high)
+  local draw = call.random
+  if not draw then
+    draw = seeded()
+    call.random = draw
+  end
+  local unit = (draw() * 2097152 + math.floor(draw() / 2048)) / 9007199254740992 -- 53 bits
+  if low == nil then return unit end
+  if high == nil then low, high = 1, low end
+  if type(low) ~= "number" or type(high) ~= "number" or low > high then
+    raw_error("math.random: the interval is empty", 2)
+  end
+  return math.floor(low) + math.floor(unit * (math.floor(high) - math.floor(low) + 1))
+end
+
+local function copy_of(library, without)
+  local copy = {}
+  for name, member in pairs(library) do
+    if not (without and without[name]) then copy[name] = member end
+  end
+  return copy
+end
+
+-- Lua's own names in a rule: everything else is nil, and reading an unknown global is an error that names it.
+local BASE = { "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "select", "setmetatable",
+  "tonumber", "tostring", "type", "unpack" }
+
+---A fresh environment.
+---@param require_module fun(name: string): any  what `require` does
+---@param print_line fun(text: string)           where `print` goes
+function environment.create(require_module, print_line)
+  local visible = {}
+  for _, name in ipairs(BASE) do visible[name] = _G[name] end
+  visible.pcall, visible.xpcall, visible.rawset = safe_pcall, safe_xpcall, safe_rawset
+  visible.math = copy_of(math, { randomseed = true })
+  visible.math.random = random
+  visible.string = copy_of(string, { dump = true })
+  visible.table = copy_of(table)
+  visible.bit = copy_of(bit)
+  visible.coroutine = {
+    create = raw_create, resume = safe_resume, status = raw_status, wrap = safe_wrap, yield = raw_yield,
+    running = coroutine.running, isyieldable = coroutine.isyieldable,
+  }
+  visible.collectgarbage = function(what)
+    if what ~= "count" then raw_error("collectgarbage: only \"count\" is allowed in a rule", 2) end
+    return collectgarbage "count"
+  end
+  visible.require = require_module
+  visible.print = function(...)
+    local parts = {}
+    for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
+    print_line(table.concat(parts, " "))
+  end
+  setmetatable(visible, {
+    __index = function(_, name) raw_error(("unknown global '%s'"):format(tostring(name)), 2) end,
+  })
+  -- The names live behind the environment, so that __newindex sees every write to a global.
+  return setmetatable({}, {
+    __index = visible,
+    __newindex = function(_, name)
+      raw_error(("writing the global '%s': rules have no globals; use `local`, or ctx.state for what must last"):format(tostring(name)), 2)
+    end,
+    __metatable = "environment",
+  }), visible
+end
+
+---The string metatable is shared by all code of the VM: nobody gets at it, and its methods are a private copy. Called once.
+function environment.seal_strings()
+  local metatable = debug.getmetatable ""
+  if raw_getmetatable "" == "string" then return end
+  metatable.__index = copy_of(string, { dump = true })
+  metatable.__metatable = "string"
+end
+
+return environment

@@ -1,0 +1,531 @@
+-- kernel.lua: everything about rules that is not bytes or sockets. It runs batches of events through rules and collects what
+-- they want done; it knows neither Redis nor where events come from (that is the host: the engine in C, or the test kit).
+--
+--   begin(partition, last) ──> run ──done──> effects, letters, changed states are in the bridge `c`
+--                               │  ▲
+--                               wait (states and lookups wanted) ── host fetches ── run again
+--
+-- Promises:
+-- (1) A handler that fails leaves nothing: its state is only stored after it returned, its effects are taken back.
+-- (2) Events of one key of one rule run one after the other, in order, whatever waits for what.
+-- (3) Effects carry (entry, rule, ordinal): the host puts them in this order, whichever finished first.
+-- (4) `run` may be repeated from `begin` with a smaller `last` at any time (a cut): nothing of the first try remains.
+local ffi = require "tidemill.cdef"
+local call = require "tidemill.call"
+local value = require "tidemill.value"
+local pack = require "tidemill.pack"
+local shape = require "tidemill.shape"
+local step = require "tidemill.step"
+local context = require "tidemill.context"
+
+local kernel = {}
+kernel.__index = kernel
+
+local UNWIND, ASK = call.UNWIND, call.ASK
+local raw_get, type, next = rawget, type, next
+
+local LETTER_TEXT = 4096 -- bytes of a message or traceback that a letter keeps
+
+-- What `state_of` gives for a slot that holds state: built by a constructor per shape, as events are.
+local function state_reader(K)
+  local host, readers = K.host, {}
+  local build = shape.build
+  return function(c, slot)
+    if slot.len == 0 or (slot.expiry_ms ~= 0 and slot.expiry_ms <= c.clock_ms) then return {} end
+    local s = host.state_tokens(c, slot)
+    local tokens = c.state_tokens.list
+    if s >= 0 then
+      local reader = readers[s]
+      if not reader then
+        reader = shape.constructor(tokens, 3)
+        readers[s] = reader
+      end
+      return reader(tokens)
+    end
+    return (build(tokens, 3))
+  end
+end
+
+---@param host table    see the head of bridge.c: decode, find, want, put, state_tokens, letter, log, clock …
+---@param book table    what rulebook.load returned
+---@param limits table  effects, effect_bytes, state_bytes
+function kernel.new(host, book, limits)
+  local K = setmetatable({
+    host = host, call = call, limits = limits, rules = book.rules, lists = {}, stream_names = {}, stream_index = {},
+    partitions = {}, key_text = value.key_text, packed = pack.bytes(), pack_state = pack.state,
+  }, kernel)
+  K.state_of = state_reader(K)
+  K.constructor = function(R, tokens, s)
+    local build = step.builder(R, tokens)
+    R.builders[s] = build
+    return build
+  end
+  K.generic = function(R, tokens)
+    local event = shape.build(tokens, 0)
+    for _, condition in ipairs(R.filter or {}) do
+      local v = event[condition[1]]
+      if v == nil or not condition[2][v] then return nil end
+    end
+    return event
+  end
+  K.describe_key = function(name, given)
+    return given == nil and ("the key '%s' is missing"):format(name)
+      or ("the key '%s' must be a string or a number, it is a %s"):format(name, type(given))
+  end
+  K.fail = function(p, R, i, reason, message, traceback, key) return K:fail_event(p, R, i, reason, message, traceback, key) end
+  K.undecodable = function(p, i) return K:undecodable_entry(p, i) end
+  K.defer = function(p, R, i, event, key) return K:defer_event(p, R, i, event, key) end
+  K.must_wait = function(p, R, i, event, key) return K:wait_behind(p, R, i, event, key) end
+  K.save = function(p, c, R, slot, ctx, i, key) return K:save_state(p, c, R, slot, ctx, i, key) end
+  for index, R in ipairs(K.rules) do
+    R.index, R.builders, R.asks, R.uses_state = index, {}, false, false
+    R.failed, R.skipped = 0, 0
+    R.ctx = context.create(K, R)
+    R.spare_contexts, R.spare_coroutines = {}, {}
+    R.step = step.of_rule(K, R)
+  end
+  return K
+end
+
+---A partition with its bridge. Returns the kernel's record of it.
+function kernel:open(c)
+  local p = {
+    c = c, waiting = {}, waiting_count = 0, parked = {}, questions = {}, lookups = {}, written = {}, refused = nil,
+    tracks_writes = false, has_driven = false,
+  }
+  self.partitions[#self.partitions + 1] = p
+  return p
+end
+
+---The number of a stream, and its list of rules, made when the name is first seen.
+function kernel:stream(name)
+  local index = self.stream_index[name]
+  if index then return index end
+  local rules = {}
+  for _, R in ipairs(self.rules) do
+    for _, matches in ipairs(R.matchers) do
+      if matches(name) then
+        rules[#rules + 1] = R
+        break
+      end
+    end
+  end
+  index = #self.stream_names + 1
+  self.stream_names[index], self.stream_index[name] = name, index
+  self.lists[index] = step.of_list(self, rules)
+  return index
+end
+
+-- ── failing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local function cut_text(text)
+  if #text > LETTER_TEXT then return text:sub(1, LETTER_TEXT) .. " ..." end
+  return text
+end
+
+-- Takes the effects of (entry, rule) back. Those of a handler that ran straight through are the last ones.
+local function undo_effects(c, i, index, task)
+  local n = c.effect_count
+  while n > 0 and c.effects[n - 1].entry == i and c.effects[n - 1].rule == index do
+    n = n - 1
+    c.out.len = c.effects[n].at
+  end
+  c.effect_count = n
+  if task then
+    for k = 0, tonumber(n) - 1 do
+      local effect = c.effects[k]
+      if effect.entry == i and effect.rule == index then effect.len = 0 end
+    end
+  end
+end
+
+function kernel:fail_event(p, R, i, reason, message, traceback, key)
+  local c = p.c
+  c.at_rule = 0
+  R.failed = R.failed + 1
+  self.failures = true
+  if R.on_error == "skip" then
+    R.skipped = R.skipped + 1
+    return
+  end
+  if R.on_error == "stop" then
+    if not p.stop_at or i < p.stop_at then
+      p.stop_at = i
+      p.stop_text = ("rule %s: %s: %s"):format(R.name, reason, message)
+    end
+    return
+  end
+  self.host.letter(c, i, R.name, R.version, reason, cut_text(message), cut_text(traceback or ""), key or "", "")
+end
+
+function kernel:undecodable_entry(p, i)
+  local text = ffi.string(p.c.fault)
+  self.host.letter(p.c, i, "", "", "decode", cut_text(text), "", "", "")
+end
+
+-- ── state ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function kernel:save_state(p, c, R, slot, ctx, i, key)
+  local state = raw_get(ctx, "state")
+  if state == nil or (type(state) == "table" and next(state) == nil) then
+    if slot.len > 0 then self.host.put(c, slot, nil, 0, 0, 0) end
+    return
+  end
+  if type(state) ~= "table" then
+    undo_effects(c, i, R.index, call.task)
+    return self:fail_event(p, R, i, "state", ("ctx.state must be a table or nil, it is a %s"):format(type(state)), nil, key)
+  end
+  local expiry = R.ttl and c.clock_ms + R.ttl or 0
+  local len, why = self.pack_state(expiry, R.state_version, state)
+  if not len or len > self.limits.state_bytes then
+    undo_effects(c, i, R.index, call.task)
+    return self:fail_event(p, R, i, "state", len and ("the state of this key is %d bytes, more than limits.state_kb allows"):format(len)
+      or "the state cannot be kept: " .. why, nil, key)
+  end
+  self.host.put(c, slot, self.packed, len, pack.STATE_HEAD, expiry)
+end
+
+-- ── events that wait ────────────────────────────────────────────────────────────────────────────────────────────────────
+-- A task is one event for one rule that could not run in its turn: its state is not here yet, an earlier event of its key
+-- waits, or its handler waits for an answer. Tasks of one rule and key stand in a queue; only its head runs or is parked.
+
+local DONE = {}
+
+local function queue_of(p, R, key)
+  local queues = p.waiting[R.index]
+  return queues and queues[key]
+end
+
+local function enqueue(p, R, i, event, key)
+  local queues = p.waiting[R.index]
+  if not queues then
+    queues = {}
+    p.waiting[R.index] = queues
+  end
+  local queue = queues[key]
+  if not queue then
+    queue = { head = 1, tail = 0 }
+    queues[key] = queue
+    p.waiting_count = p.waiting_count + 1
+  end
+  queue.tail = queue.tail + 1
+  queue[queue.tail] = { rule = R, entry = i, event = event, key = key }
+  return queue[queue.tail], queue
+end
+
+-- Notes that the head of a queue cannot go on before the host has fetched what it needs.
+local function park(p, task)
+  p.parked[#p.parked + 1] = task
+  p.c.is_unordered = 1
+end
+
+function kernel:defer_event(p, R, i, event, key)
+  local task = enqueue(p, R, i, event, key)
+  self.host.want(p.c, R.index, key, #key)
+  park(p, task)
+  p.c.at_rule = 0
+end
+
+-- True when the event may not run straight through: it is queued, or has run as a task because its rule asks.
+function kernel:wait_behind(p, R, i, event, key)
+  local queue = queue_of(p, R, key)
+  if not queue and not R.asks then return false end
+  enqueue(p, R, i, event, key)
+  if not queue then self:run_queue(p, R, key) end
+  p.c.at_entry, p.c.at_rule = i, 0
+  return true
+end
+
+local function handler_loop(on_event, event, ctx)
+  while true do
+    on_event(event, ctx)
+    event, ctx = coroutine.yield(DONE)
+  end
+end
+
+-- Starts or resumes a task. Returns what its coroutine returned, or nil when it first needs its state.
+function kernel:advance(p, task)
+  local R, c = task.rule, p.c
+  if task.co then
+    call.ordinal, call.bytes, call.random = task.ordinal, task.bytes, task.random
+    return coroutine.resume(task.co, task.answer, task.refusal)
+  end
+  task.ctx = table.remove(R.spare_contexts) or context.create(self, R)
+  rawset(task.ctx, "key", task.key)
+  rawset(task.ctx, "state", nil)
+  if R.uses_state then
+    local slot = self.host.find(c, R.index, task.key, #task.key)
+    if slot == nil then
+      self.host.want(c, R.index, task.key, #task.key)
+      return nil
+    end
+    rawset(task.ctx, "state", self.state_of(c, slot))
+  end
+  call.ordinal, call.bytes, call.random = 0, 0, nil
+  task.co = table.remove(R.spare_coroutines)
+  if task.co then return coroutine.resume(task.co, task.event, task.ctx) end
+  task.co = coroutine.create(handler_loop)
+  return coroutine.resume(task.co, R.on_event, task.event, task.ctx)
+end
+
+-- Runs one task until it is done (true) or waits (false).
+function kernel:run_task(p, task)
+  local R, c, i = task.rule, p.c, task.entry
+  c.at_entry, c.at_rule = i, R.index
+  call.task, call.rule, call.key = task, R, task.key
+  local ok, first, question = self:advance(p, task)
+  call.task = nil
+  task.ordinal, task.bytes, task.random = call.ordinal, call.bytes, call.random
+  if ok == nil or (ok and first == ASK) then
+    if ok then self:ask(p, task, question) end
+    c.at_rule = 0
+    park(p, task)
+    return false
+  end
+  if ok and first == DONE then
+    if R.uses_state then self:save_state(p, c, R, self.host.find(c, R.index, task.key, #task.key), task.ctx, i, task.key) end
+    R.spare_contexts[#R.spare_contexts + 1], R.spare_coroutines[#R.spare_coroutines + 1] = task.ctx, task.co
+    c.at_rule = 0
+    return true
+  end
+  undo_effects(c, i, R.index, task)
+  if ok then
+    self:fail_with(p, R, i, "a handler must not yield", "", task.key)
+  elseif call.unwind == "redo" then
+    call.unwind, task.co = nil, nil
+    return self:run_task(p, task)
+  else
+    self:fail_with(p, R, i, first, self.traceback(task.co), task.key)
+  end
+  return true
+end
+
+-- Runs the queue of a rule and key until it is empty or its head waits.
+function kernel:run_queue(p, R, key)
+  local queues = p.waiting[R.index]
+  local queue = queues[key]
+  while queue.head <= queue.tail do
+    if not self:run_task(p, queue[queue.head]) then return end
+    queue[queue.head] = nil
+    queue.head = queue.head + 1
+  end
+  queues[key] = nil
+  p.waiting_count = p.waiting_count - 1
+end
+
+-- ── lookups ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Puts a question of `ctx.redis` (context.lua) on the list of what the host fetches.
+function kernel:ask(p, task, question)
+  p.questions[#p.questions + 1] = { task = task, question = question }
+  p.lookups[#p.lookups + 1] = { entry = task.entry, keys = question.keys }
+  self.host.request(p.c, question.argv)
+end
+
+-- Hands the answers to the tasks that asked. HGETALL's flat list becomes a table by field.
+local function take_answers(self, p)
+  for n, asked in ipairs(p.questions) do
+    local answer, refusal = self.host.answer(p.c, n - 1)
+    if asked.question.argv[1] == "HGETALL" and type(answer) == "table" then
+      local by_field = {}
+      for k = 1, #answer, 2 do by_field[answer[k]] = answer[k + 1] end
+      answer = by_field
+    end
+    asked.task.answer, asked.task.refusal = answer, refusal
+  end
+  p.questions = {}
+end
+
+-- An answer stands only if no earlier event of the batch has written what it told of. Returns the first event whose
+-- answer does not stand.
+local function first_conflict(p)
+  local first
+  for _, lookup in ipairs(p.lookups) do
+    local writer
+    if lookup.keys then
+      for _, key in ipairs(lookup.keys) do
+        local by = p.written[key]
+        if by and (not writer or by < writer) then writer = by end
+      end
+    else
+      writer = p.first_writer
+    end
+    if writer and writer < lookup.entry and (not first or lookup.entry < first) then first = lookup.entry end
+  end
+  return first
+end
+
+---Remembers that the event being run writes a key (for first_conflict).
+function kernel.note_write(p, key)
+  local i = p.c.at_entry
+  local by = p.written[key]
+  if not by or i < by then p.written[key] = i end
+  if not p.first_writer or i < p.first_writer then p.first_writer = i end
+end
+
+-- ── failing, continued: errors that handlers raised ─────────────────────────────────────────────────────────────────────
+
+local function message_of(err)
+  if type(err) == "string" then return err end
+  if type(err) == "number" then return tostring(err) end
+  return ("(error object is a %s value)"):format(type(err))
+end
+
+function kernel:fail_with(p, R, i, err, traceback, key)
+  local reason, message = "error", nil
+  if call.unwind == "dead" or call.unwind == "output" then
+    reason, message = call.unwind, call.message
+  end
+  call.unwind, call.message = nil, nil
+  return self:fail_event(p, R, i, reason, message or message_of(err), traceback, key)
+end
+
+-- The frames of the rule's own files, newest first, one a line: "cart.lua:12: in function <cart.lua:10>".
+function kernel.traceback(co)
+  local lines = {}
+  for level = 0, 100 do
+    local info
+    if co then info = debug.getinfo(co, level, "Sln") else info = debug.getinfo(level + 1, "Sln") end
+    if not info then break end
+    if info.source:sub(1, 1) == "@" and info.source:match "%.lua$" and not info.source:find("tidemill/", 1, true) then
+      local name = info.name and ("function '%s'"):format(info.name) or ("function <%s:%d>"):format(info.short_src, info.linedefined)
+      lines[#lines + 1] = ("%s:%d: in %s"):format(info.short_src, info.currentline, name)
+    end
+    if #lines == 20 then break end
+  end
+  return table.concat(lines, "\n")
+end
+
+local function on_error(err)
+  call.trace = err ~= UNWIND and kernel.traceback() or ""
+  return err
+end
+
+-- After an error in the batch loop: blames the rule that was running. Returns the event and the place in its list of rules to
+-- go on at.
+function kernel:failed(p, list, err)
+  local c = p.c
+  local i, R = c.at_entry, self.rules[c.at_rule]
+  if not R then error("in the kernel itself: " .. message_of(err) .. "\n" .. (call.trace or ""), 0) end
+  local position = 1
+  while list.rules[position] ~= R and position < #list.rules do position = position + 1 end
+  undo_effects(c, i, R.index)
+  if call.unwind == "redo" then
+    call.unwind = nil
+    c.at_rule = 0
+    return i, position
+  end
+  self:fail_with(p, R, i, err, call.trace, call.key)
+  if position == #list.rules or c.entries[i].only > 0 then return i + 1, 1 end
+  return i, position + 1
+end
+
+-- ── running a batch ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local SHORT_RUN = 8 -- fewer events than this are run one by one (see step.of_list)
+
+-- One event from the rule at place `from` on; only one rule when a letter is tried again.
+local function run_some(self, p, c, i, list, from)
+  c.at_entry, c.at_rule = i, 0
+  local s = self.host.decode(c, i)
+  if s == -2 then return self:undecodable_entry(p, i) end
+  local only = c.entries[i].only
+  if only > 0 then return self.rules[only].step(p, c, i, s) end
+  for n = from, #list.rules do list.rules[n].step(p, c, i, s) end
+end
+
+local function mixed_loop(lists, clock, p, c, first, last)
+  for i = first, last do
+    lists[c.entries[i].stream].one(p, c, i)
+    if clock() >= c.deadline_ms then return end
+  end
+end
+
+local function drive(self, p, first, last)
+  local c, clock = p.c, self.host.clock
+  local i, from = first, 1
+  while i <= last do
+    local entry = c.entries[i]
+    local list = self.lists[entry.stream]
+    local run_end = entry.run_end < last and entry.run_end or last
+    local ok, err
+    if from > 1 or entry.only > 0 then
+      ok, err = xpcall(run_some, on_error, self, p, c, i, list, from)
+    elseif run_end - i >= SHORT_RUN then
+      ok, err = xpcall(list.loop, on_error, p, c, i, run_end)
+    elseif last - i >= SHORT_RUN then
+      ok, err = xpcall(mixed_loop, on_error, self.lists, clock, p, c, i, last)
+    else
+      ok, err = xpcall(list.one, on_error, p, c, i)
+    end
+    if ok then
+      i, from = c.at_entry + 1, 1
+    else
+      i, from = self:failed(p, list, err)
+    end
+    if from == 1 and i <= last and clock() >= c.deadline_ms then break end
+  end
+  return i - 1
+end
+jit.off(drive)
+
+local function reset(self, p)
+  self.host.discard(p.c)
+  p.waiting, p.waiting_count, p.parked, p.questions = {}, 0, {}, {}
+  p.lookups, p.written, p.first_writer, p.stop_at = {}, {}, nil, nil
+  p.has_driven = false
+end
+
+---Starts a batch of `count` entries that stand in the bridge. Nothing of an earlier try remains.
+function kernel:begin(p, count)
+  p.last = math.min(count, p.most or count) - 1
+  p.is_stopped = false
+  reset(self, p)
+end
+
+---Runs the batch as far as it goes. "wait": the host must fetch `c`'s wants and requests, then call again. "done": the first
+---`processed` entries are done; what they want is in `c`. is_stopped: the entry after them failed in a rule with on_error "stop".
+---@return "wait"|"done" status, number processed, string|nil stopped
+function kernel:run(p)
+  call.partition = p
+  while true do
+    if not p.has_driven then
+      p.has_driven = true
+      p.last = drive(self, p, 0, p.last)
+    else
+      local ready = p.parked
+      p.parked = {}
+      take_answers(self, p)
+      table.sort(ready, function(a, b)
+        if a.entry ~= b.entry then return a.entry < b.entry end
+        return a.rule.index < b.rule.index
+      end)
+      for _, task in ipairs(ready) do self:run_queue(p, task.rule, task.key) end
+    end
+    if #p.parked > 0 then
+      call.partition = nil
+      return "wait", 0
+    end
+    local before = first_conflict(p)
+    local again = p.wants_again
+    p.wants_again = false
+    if p.stop_at and (not before or p.stop_at <= before) then
+      before, again, p.is_stopped, p.stopped_by = p.stop_at, true, true, p.stop_text
+    elseif before then
+      again, p.most = true, math.max(1, before * 2) -- writers and askers of one key: do not compute the rest in vain again
+    end
+    if not again then break end
+    if before then p.last = before - 1 end
+    local stopped = p.is_stopped
+    reset(self, p)
+    p.is_stopped = stopped
+  end
+  call.partition = nil
+  if p.most and not p.is_stopped then
+    p.most = p.most * 2
+    if p.most > 100000 then p.most = nil end
+  end
+  return "done", p.last + 1, p.is_stopped and p.stopped_by or nil
+end
+
+return kernel

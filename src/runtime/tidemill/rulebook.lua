@@ -1,0 +1,339 @@
+-- rulebook.lua: from the files of a rules folder to rules, or to every mistake in them as file, line and message.
+local duration = require "tidemill.duration"
+local environment = require "tidemill.environment"
+local glob = require "tidemill.glob"
+local nearest = require "tidemill.nearest"
+local schema = require "tidemill.schema"
+
+local rulebook = {}
+
+-- ── problems ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local function line_of(source, word)
+  local line = 1
+  for text in (source .. "\n"):gmatch "(.-)\n" do
+    if text:find("%f[%w_]" .. word:gsub("%W", "%%%0") .. "%f[^%w_]%s*%]?%s*=") then return line end
+    line = line + 1
+  end
+  return nil
+end
+
+local Loader = {}
+Loader.__index = Loader
+
+function Loader:problem(file, line, format, ...)
+  self.problems[#self.problems + 1] = { file = file.name, line = line or 1, message = format:format(...) }
+end
+
+-- A problem with one field of the rule table, at the line where the field stands.
+function Loader:field_problem(file, field, format, ...)
+  self:problem(file, line_of(file.text, field) or file.rule_line, format, ...)
+end
+
+-- Errors of Lua itself begin with "file:line: ".
+function Loader:lua_problem(file, err)
+  if type(err) ~= "string" then return self:problem(file, 1, "raised a %s value while loading", type(err)) end
+  local name, line, message = err:match "^([^\n:]-):(%d+): (.*)$"
+  for _, other in ipairs(self.files) do
+    if other.name == name then return self:problem(other, tonumber(line), "%s", message) end
+  end
+  self:problem(file, 1, "%s", err)
+end
+
+-- ── loading a file ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- FNV-1a, 32 bits, as eight hex digits: names a version of a rule.
+local function hash(text)
+  local bit = require "bit"
+  local h = 2166136261
+  for n = 1, #text do
+    h = bit.bxor(h, text:byte(n)) % 4294967296
+    local low, high = h % 65536, math.floor(h / 65536)
+    h = (low * 16777619 + (high * 16777619 % 65536) * 65536) % 4294967296
+  end
+  return ("%08x"):format(h), h
+end
+
+local function copy_of(t)
+  local copy = {}
+  for k, v in pairs(t) do copy[k] = v end
+  return copy
+end
+
+-- `require` of one rule: the engine's modules, and the folder's own lib, each rule with its own copies.
+function Loader:requirer(file, environment_of)
+  local loaded, loading = {}, {}
+  return function(name)
+    if type(name) ~= "string" then error("require: expects the name of a module", 2) end
+    if loaded[name] ~= nil then return loaded[name] end
+    if rulebook.MODULES[name] then
+      loaded[name] = copy_of(require(name))
+      return loaded[name]
+    end
+    local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"
+    local library = path and self.libraries[path]
+    if not library then
+      error(("module '%s' not found; a rule may require %s"):format(name,
+        path and ("what lies in the folder's lib/: there is no " .. path) or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)"), 2)
+    end
+    if loading[name] then error(("module '%s' requires itself"):format(name), 2) end
+    loading[name] = true
+    file.depends = file.depends .. library.text
+    local chunk, err = rulebook.compile(library.text, "@" .. library.name, environment_of())
+    if not chunk then error(err, 0) end
+    local result = chunk()
+    loading[name] = nil
+    loaded[name] = result == nil and true or result
+    return loaded[name]
+  end
+end
+
+---Compiles text (never bytecode) to run in an environment.
+function rulebook.compile(text, name, env)
+  if text:sub(1, 1) == "\27" then return nil, ("%s:1: this is bytecode; rules are text"):format(name:sub(2)) end
+  return load(text, name, "t", env)
+end
+
+function Loader:run_file(file)
+  local env
+  file.depends = file.text
+  local print_line = function(text) self.print(file.rule_name, text) end
+  env = environment.create(self:requirer(file, function() return env end), print_line)
+  file.rule_name = file.name:gsub("%.lua$", "")
+  local chunk, err = rulebook.compile(file.text, "@" .. file.name, env)
+  if not chunk then return self:lua_problem(file, err) end
+  local ok, result = pcall(chunk)
+  if not ok then return self:lua_problem(file, result) end
+  if type(result) ~= "table" then
+    local lines = select(2, file.text:gsub("\n", "\n"))
+    return self:problem(file, math.max(lines, 1), "returns %s; a rule file ends with: return tidemill.rule { ... }",
+      result == nil and "nothing" or "a " .. type(result))
+  end
+  return result
+end
+
+-- ── checking the rule table ─────────────────────────────────────────────────────────────────────────────────────────────
+
+local FIELDS = {}
+
+function FIELDS.name(loader, file, R, v)
+  if type(v) == "string" and #v <= 64 and v:find "^[%w_-]+$" then
+    R.name = v
+  else
+    loader:field_problem(file, "name", "`name` must be 1 to 64 letters, digits, _ or -")
+  end
+end
+
+-- The partition that a stream belongs to: its hash tag, or "" (design 2).
+function rulebook.tag_of(stream, untagged_alone)
+  local tag = stream:match "{([^}]+)}"
+  local open = stream:find("{", 1, true)
+  if open and stream:sub(open, open + 1) == "{}" then tag = nil end
+  if tag then return tag end
+  return untagged_alone and stream or ""
+end
+
+function FIELDS.stream(loader, file, R, v)
+  local list = type(v) == "string" and { v } or v
+  if type(list) ~= "table" or #list == 0 then
+    return loader:field_problem(file, "stream", "`stream` must be a name, a list of names or a glob such as \"orders:*\"")
+  end
+  local tags, first = {}, nil
+  for n, name in ipairs(list) do
+    if type(name) ~= "string" or name == "" then
+      return loader:field_problem(file, "stream", "`stream` number %d must be a name, it is a %s", n, type(name))
+    end
+    if name:sub(1, 9) == "tidemill:" then
+      return loader:field_problem(file, "stream", "`stream` '%s': keys that start with tidemill: are the engine's own", name)
+    end
+    R.streams[n] = name
+    R.matchers[n] = glob.is_pattern(name) and glob.matcher(name) or function(stream) return stream == name end
+    if not glob.is_pattern(name) then
+      local tag = rulebook.tag_of(name, loader.untagged_alone)
+      first = first or tag
+      if tag ~= first then tags[#tags + 1] = name end
+    end
+  end
+  if #tags > 0 then
+    loader:field_problem(file, "stream",
+      "`stream` lists streams of different partitions ('%s' and '%s'); give them one hash tag, such as \"a:{x}\" and \"b:{x}\"%s",
+      R.streams[1], tags[1], loader.untagged_alone and ", or drop `partition = \"stream\"` from the settings" or "")
+  end
+end
+
+FIELDS["when"] = function(loader, file, R, v)
+  if type(v) == "function" then
+    R.when_function = v
+    return
+  end
+  if type(v) ~= "table" then
+    return loader:field_problem(file, "when", "`when` must be a table of fields or a function, it is a %s", type(v))
+  end
+  R.filter = {}
+  for field, wanted in pairs(v) do
+    local allowed = {}
+    for _, one in ipairs(type(wanted) == "table" and wanted or { wanted }) do
+      local kind = type(one)
+      if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+        return loader:field_problem(file, "when", "`when.%s` may be compared with strings, numbers and booleans, not a %s",
+          tostring(field), kind)
+      end
+      allowed[one] = true
+    end
+    if type(field) ~= "string" or next(allowed) == nil then
+      return loader:field_problem(file, "when", "`when.%s` must be a value or a list of values", tostring(field))
+    end
+    R.filter[#R.filter + 1] = { field, allowed }
+  end
+  table.sort(R.filter, function(a, b) return a[1] < b[1] end)
+end
+
+function FIELDS.key(loader, file, R, v)
+  if type(v) == "string" then
+    R.key_field = v
+  elseif type(v) == "function" then
+    R.key_function = v
+  else
+    loader:field_problem(file, "key", "`key` must be the name of a field or a function, it is a %s", type(v))
+  end
+end
+
+function FIELDS.event(loader, file, R, v)
+  local fields, reason, field = schema.parse(v)
+  if not fields then return loader:problem(file, field and line_of(file.text, field) or line_of(file.text, "event") or 1, "%s", reason) end
+  if #fields > 0 then R.check = schema.checker(fields) end
+end
+
+function FIELDS.state(loader, file, R, v)
+  if type(v) ~= "table" then return loader:field_problem(file, "state", "`state` must be a table such as { ttl = \"8d\" }") end
+  for name in pairs(v) do
+    if name ~= "ttl" then
+      loader:field_problem(file, tostring(name), "unknown field `state.%s`%s", tostring(name), nearest.hint(tostring(name), { "ttl" }))
+    end
+  end
+  if v.ttl ~= nil then
+    local ttl, reason = duration.parse(v.ttl)
+    if not ttl or ttl == 0 then return loader:field_problem(file, "ttl", "`state.ttl`: %s", reason or "it must be more than 0 ms") end
+    R.ttl = ttl
+  end
+end
+
+function FIELDS.on_event(loader, file, R, v)
+  if type(v) ~= "function" then return loader:field_problem(file, "on_event", "`on_event` must be a function, it is a %s", type(v)) end
+  R.on_event = v
+end
+
+function FIELDS.on_error(loader, file, R, v)
+  if v ~= "dead" and v ~= "skip" and v ~= "stop" then
+    return loader:field_problem(file, "on_error", "`on_error` must be \"dead\", \"skip\" or \"stop\"")
+  end
+  R.on_error = v
+end
+
+local ORDER = { "name", "stream", "when", "key", "event", "state", "on_event", "on_error" }
+
+function Loader:check_rule(file, definition)
+  local R = { name = file.rule_name, file = file.name, streams = {}, matchers = {}, on_error = "dead", state_version = 1 }
+  file.rule_line = line_of(file.text, "stream") or 1
+  local before = #self.problems
+  for _, field in ipairs(ORDER) do
+    if definition[field] ~= nil then FIELDS[field](self, file, R, definition[field]) end
+  end
+  for field in pairs(definition) do
+    if not FIELDS[field] then
+      self:field_problem(file, tostring(field), "unknown field `%s`%s", tostring(field), nearest.hint(tostring(field), ORDER))
+    end
+  end
+  if definition.stream == nil then self:problem(file, file.rule_line, "`stream` is missing: the stream, or streams, that the rule reads") end
+  if definition.on_event == nil then self:problem(file, file.rule_line, "`on_event` is missing: the function that is called for each event") end
+  if definition.name == nil and not (#R.name <= 64 and R.name:find "^[%w_-]+$") then
+    self:problem(file, 1, "the file's name makes no rule name (letters, digits, _ and -, at most 64); rename it or set `name`")
+  end
+  if #self.problems > before then return nil end
+  R.version, R.seed = hash(file.depends)
+  self:warn_of_locals(file, R)
+  return R
+end
+
+-- ── warnings: handlers that assign a local of the file ──────────────────────────────────────────────────────────────────
+
+-- The opcodes that assign an upvalue, asked from the compiler itself, because their numbers differ between versions.
+local function assigning_opcodes(util)
+  local codes = {}
+  for _, right in ipairs { "...", "'text'", "1", "nil" } do
+    local f = loadstring("local up return function(...) up = " .. right .. " end")()
+    for pc = 1, 10 do
+      local ins = util.funcbc(f, pc)
+      if not ins then break end
+      local code = ins % 256
+      local plain = loadstring("local up return function(...) local own = " .. right .. " end")()
+      local is_new = true
+      for other = 1, 10 do
+        local its = util.funcbc(plain, other)
+        if its and its % 256 == code then is_new = false end
+      end
+      if is_new then codes[code] = true end
+    end
+  end
+  return codes
+end
+
+function Loader:warn_of_locals(file, R)
+  local found, util = pcall(require, "jit.util")
+  if not found then return end
+  self.assigning = self.assigning or assigning_opcodes(util)
+  for _, handler in ipairs { R.on_event, R.when_function, R.key_function } do
+    for pc = 1, 100000 do
+      local ins = util.funcbc(handler, pc)
+      if not ins then break end
+      if self.assigning[ins % 256] then
+        local name = util.funcuvname(handler, math.floor(ins / 256) % 256) or "?"
+        self.warnings[#self.warnings + 1] = { file = file.name, line = util.funcinfo(handler, pc).currentline,
+          message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in ctx.state"):format(name) }
+      end
+    end
+  end
+end
+
+-- ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- What a rule may require besides its own lib.
+rulebook.MODULES = { tidemill = true }
+
+---Loads all rules of a folder.
+---@param files { name: string, text: string }[]  names relative to the folder: "cart.lua", "lib/prices.lua"
+---@param options { untagged_alone: boolean, print: fun(rule: string, text: string) }
+---@return { rules: table[], problems: table[], warnings: table[] } book  rules in the order of their names
+function rulebook.load(files, options)
+  local loader = setmetatable({ files = files, libraries = {}, problems = {}, warnings = {},
+    untagged_alone = options.untagged_alone, print = options.print or function() end }, Loader)
+  local rules, by_name = {}, {}
+  for _, file in ipairs(files) do
+    if file.name:find "^lib/" then loader.libraries[file.name] = file end
+  end
+  local seen = 0
+  for _, file in ipairs(files) do
+    if not file.name:find "/" then
+      seen = seen + 1
+      local definition = loader:run_file(file)
+      local R = definition and loader:check_rule(file, definition)
+      local other = R and by_name[R.name]
+      if other then
+        loader:field_problem(file, "name", "a rule named '%s' is already in %s", R.name, other.file)
+      elseif R then
+        rules[#rules + 1], by_name[R.name] = R, R
+      end
+    end
+  end
+  if seen == 0 then
+    loader.problems[1] = { file = "", line = 0, message = "there are no rules: no file ends with .lua" }
+  end
+  table.sort(rules, function(a, b) return a.name < b.name end)
+  table.sort(loader.problems, function(a, b)
+    if a.file ~= b.file then return a.file < b.file end
+    return a.line < b.line
+  end)
+  return { rules = rules, problems = loader.problems, warnings = loader.warnings }
+end
+
+return rulebook
