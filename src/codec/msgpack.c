@@ -197,20 +197,27 @@ static const uint8_t *read_ext(struct scan *s, struct token *t, const uint8_t *p
     return p + len;
 }
 
-static double float_value(const uint8_t *p)
+/* Why every nan becomes the plain one: LuaJIT keeps types and pointers in the other bits of a nan, and its FFI does not look
+ * when it loads a double. A nan with chosen bits would be a forged Lua object. */
+static void token_float(struct token *t, double number)
 {
-    uint32_t bits = big_u32(p);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return (double)value;
+    token_number(t, number == number ? number : __builtin_nan(""));
 }
 
-static double double_value(const uint8_t *p)
+static void token_float32(struct token *t, const uint8_t *p)
+{
+    uint32_t bits = big_u32(p);
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    token_float(t, (double)number);
+}
+
+static void token_float64(struct token *t, const uint8_t *p)
 {
     uint64_t bits = big_u64(p);
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    double number;
+    memcpy(&number, &bits, sizeof number);
+    token_float(t, number);
 }
 
 /* The value whose first byte, at `s->at`, is 0xc0 to 0xdb: all forms there that hold no elements. */
@@ -226,8 +233,8 @@ static const uint8_t *read_scalar(struct scan *s, struct token *t)
     case 0xc0: token_plain(t, TOKEN_NIL); break;
     case 0xc2: token_plain(t, TOKEN_FALSE); break;
     case 0xc3: token_plain(t, TOKEN_TRUE); break;
-    case 0xca: token_number(t, float_value(head)); break;
-    case 0xcb: token_number(t, double_value(head)); break;
+    case 0xca: token_float32(t, head); break;
+    case 0xcb: token_float64(t, head); break;
     case 0xcc: token_number(t, head[0]); break;
     case 0xcd: token_number(t, big_u16(head)); break;
     case 0xce: token_number(t, big_u32(head)); break;

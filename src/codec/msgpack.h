@@ -15,7 +15,7 @@ enum token_type {
     TOKEN_NIL = 'z',
     TOKEN_TRUE = 't',
     TOKEN_FALSE = 'f',
-    TOKEN_NUMBER = 'n',   /* in `number`: a double, or an integer that a double holds exactly */
+    TOKEN_NUMBER = 'n',   /* in `number`: a double (any nan is the plain one), or an integer of at most 2^53 */
     TOKEN_INT64 = 'i',    /* in `i64`: an integer beyond 2^53 */
     TOKEN_UINT64 = 'u',   /* in `u64`: an integer beyond 2^63 - 1 */
     TOKEN_STRING = 's',   /* str or bin: bytes, len */
