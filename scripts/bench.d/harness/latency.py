@@ -49,6 +49,10 @@ def run(options):
          + [f"{median[name]:,.0f}" for name in ("p50_us", "p90_us", "p99_us", "p999_us", "max_us")]
          + [f"{median['client_us']:.0f}", f"{median['server_us']:.0f}", f"{median['late_p99_us']:,.0f}"]
          for client in chosen for median in [results[client.key]["median"]]])
+    report.print_goals([
+        ("p50, of (b)'s", report.ratio(results, "tidemill", "b", "p50_us"), "<=", 1),
+        ("p99, of (b)'s", report.ratio(results, "tidemill", "b", "p99_us"), "<=", 1),
+    ])
     report.write_json(options.json, NAME, {"rate": options.rate, "seconds": options.seconds, "seed": options.seed,
                                            "runs": options.runs}, results)
 

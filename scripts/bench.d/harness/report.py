@@ -23,8 +23,31 @@ def table(header, rows):
         print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]).rstrip())
 
 
-def ratio(value, reference):
-    return f"{value / reference:.2f}" if reference else "-"
+def ratio(results, key, reference, name):
+    """The median, over the rounds, of a figure by the reference's in the same round; None without both.
+
+    Of the same round, because the machine's speed drifts: runs next to each other compare best.
+    """
+    if key not in results or reference not in results:
+        return None
+    pairs = zip(results[key]["runs"], results[reference]["runs"])
+    return statistics.median(own[name] / other[name] for own, other in pairs if other[name])
+
+
+def ratio_text(value):
+    return "-" if value is None else f"{value:.2f}"
+
+
+def print_goals(goals):
+    """`goals`: (what, value or None, "<=" or ">=", bound). Those that this run did not measure are left out."""
+    measured = [goal for goal in goals if goal[1] is not None]
+    if not measured:
+        return
+    print("\nGoals of Tidemill:\n")
+    table(["", "measured", "goal", ""], [
+        [what, f"{value:.2f}", f"{sense} {bound}",
+         "met" if (value <= bound if sense == "<=" else value >= bound) else "MISSED"]
+        for what, value, sense, bound in measured])
 
 
 def _first_line(words):

@@ -40,19 +40,29 @@ def _noise(figures):
 
 
 def _print(chosen, results):
-    reference = results.get("a", {}).get("median", {})
+    def ratio(name, key="tidemill", reference="a"):
+        return report.ratio(results, key, reference, name)
+
     rows = []
     for client in chosen:
         median = results[client.key]["median"]
         rows.append([
             f"{client.key:8}  {client.title}",
             f"{median['events_per_second']:,.0f}",
-            report.ratio(median["events_per_second"], reference.get("events_per_second")),
+            report.ratio_text(ratio("events_per_second", client.key)),
             f"{median['client_us']:.2f}",
-            report.ratio(median["client_us"], reference.get("client_us")),
+            report.ratio_text(ratio("client_us", client.key)),
             f"{median['server_us']:.2f}",
-            report.ratio(median["server_us"], reference.get("server_us")),
+            report.ratio_text(ratio("server_us", client.key)),
             f"{median['peak_rss_mib']:.0f}",
         ])
-    print("\nMedians; µs are CPU time an event; x is the ratio to (a):\n")
+    print("\nMedians; µs are CPU time an event; x is the ratio to (a) in the same round, its median:\n")
     report.table(["", "events/s", "x", "client µs", "x", "redis µs", "x", "peak MiB"], rows)
+    report.print_goals([
+        ("events/s, of (a)'s", ratio("events_per_second"), ">=", 1.4),
+        ("events/s, of (b)'s", ratio("events_per_second", reference="b"), ">=", 0.85),
+        ("events/s, of (c)'s", ratio("events_per_second", reference="c"), ">=", 3),
+        ("redis CPU, of (a)'s", ratio("server_us"), "<=", 0.6),
+        ("client CPU, of (a)'s", ratio("client_us"), "<=", 1),
+        ("peak MiB", results["tidemill"]["median"]["peak_rss_mib"] if "tidemill" in results else None, "<=", 64),
+    ])
