@@ -1,5 +1,6 @@
-/* client.c: runs its loop until the answer is there. The link connects anew by itself; a client wants to hear of it, so it
- * closes the link at the first failure and opens it again with the next call. */
+/* client.c: runs its loop until the answer is there. The link connects anew by itself; a client
+ * wants to hear of it, so it closes the link at the first failure and opens it again with the
+ * next call. */
 #include "redis/client.h"
 
 #include "redis/command.h"
@@ -123,7 +124,8 @@ static int converse(struct client *c, size_t replies, struct arena *arena, struc
     return code;
 }
 
-int client_run(struct client *c, size_t replies, link_reply_call *each, void *context, struct error *error)
+int client_run(struct client *c, size_t replies, link_reply_call *each, void *context,
+               struct error *error)
 {
     c->each = each;
     c->each_context = context;
@@ -142,8 +144,8 @@ static int call_one(struct client *c, const struct reply **reply, struct error *
     return code;
 }
 
-int client_call_argv(struct client *c, int argc, const char *const *argv, const size_t *lens, const struct reply **reply,
-                     struct error *error)
+int client_call_argv(struct client *c, int argc, const char *const *argv, const size_t *lens,
+                     const struct reply **reply, struct error *error)
 {
     assert(c->out.len == 0); /* no client_run was forgotten */
     command_append_argv(&c->out, argc, argv, lens);

@@ -1,4 +1,5 @@
-/* command.c: formats straight into the output buffer, one reservation an argument: commits are made of these. */
+/* command.c: formats straight into the output buffer, one reservation an argument: commits are
+ * made of these. */
 #include "redis/command.h"
 
 #include <assert.h>

@@ -7,7 +7,8 @@
 /* Appends one command. `argv[i]` has `lens[i]` bytes; lens NULL: all are C strings. */
 void command_append_argv(struct buf *out, int argc, const char *const *argv, const size_t *lens);
 
-/* Appends one command of C strings, ended by NULL: command_append(out, "XINFO", "STREAM", name, NULL). */
+/* Appends one command of C strings, ended by NULL: command_append(out, "XINFO", "STREAM", name,
+ * NULL). */
 void command_append(struct buf *out, ...) __attribute__((sentinel));
 
 /* Piece by piece, for long commands: the number of arguments first, then each argument. */

@@ -1,11 +1,14 @@
 /* link.c: see link.h for the states and promises.
  *
- * (6) One function, break_link, ends a connection that failed, and one, tell_down, says so, always from a turn of the loop
- *     of its own: so on_down never comes while the owner, or one of our functions, is half way through something.
- * (7) `epoch` counts connections that ended. Code that calls out remembers it and stops when it has moved.
- * (8) There is one timer; what it means depends on the state: deadline of the connection being made, of the first awaited
- *     reply, the turn that tells of a break, or the end of the backoff. `timer_due_ms` is the truth, and a timer that comes
- *     early (libevent's time is cached) goes back to sleep. */
+ * (6) One function, break_link, ends a connection that failed, and one, tell_down, says so,
+ *     always from a turn of the loop of its own: so on_down never comes while the owner, or one
+ *     of our functions, is half way through something.
+ * (7) `epoch` counts connections that ended. Code that calls out remembers it and stops when it
+ *     has moved.
+ * (8) There is one timer; what it means depends on the state: deadline of the connection being
+ *     made, of the first awaited reply, the turn that tells of a break, or the end of the
+ *     backoff. `timer_due_ms` is the truth, and a timer that comes early (libevent's time is
+ *     cached) goes back to sleep. */
 #include "redis/link.h"
 
 #include "base/backoff.h"
@@ -28,7 +31,7 @@ enum {
     DEFAULT_BACKOFF_LEAST_MS = 20,
     DEFAULT_BACKOFF_MOST_MS = 2000,
     READ_BYTES = 128 * 1024, /* one read(): about what a socket holds */
-    FEED_BYTES = 16 * 1024,  /* one piece for the parser, which moves the rest down after each reply */
+    FEED_BYTES = 16 * 1024,  /* for the parser, which moves the rest down after each reply */
     ROUNDS_MOST = 16,        /* reads or writes in one turn: other links want theirs */
     KEEP_BYTES = 1024 * 1024 /* of the output buffer and the scratch arena, when they are empty */
 };
@@ -54,8 +57,8 @@ struct link {
     struct backoff backoff;
 
     enum link_state state;
-    bool is_up;              /* the owner heard on_up and no on_down yet */
-    unsigned epoch;          /* (7) */
+    bool is_up;               /* the owner heard on_up and no on_down yet */
+    unsigned epoch;           /* (7) */
     struct loop_timer *timer; /* (8) */
     uint64_t timer_due_ms;
     struct error why; /* of the break, while BROKEN */
@@ -81,7 +84,7 @@ struct link {
     int step_count, step_now;
     uint32_t redis_version;
 
-    int depth;       /* of our functions called by the loop */
+    int depth;      /* of our functions called by the loop */
     bool is_doomed; /* destroyed inside a callback: freed when depth is 0 again */
 };
 
@@ -192,7 +195,8 @@ static void break_wire(struct link *l, ssize_t status)
 
 /* ---- writing ---- */
 
-/* Moves what is not written to the front once it is the smaller part: each byte moves about once. */
+/* Moves what is not written to the front once it is the smaller part: each byte moves about
+ * once. */
 static void compact_out(struct link *l)
 {
     if (l->out_sent == l->out.len) {
@@ -222,7 +226,8 @@ static void write_some(struct link *l)
 
 /* ---- patience ---- */
 
-/* Sees to it that the timer comes when the first awaited reply is late; one that comes too early finds out. */
+/* Sees to it that the timer comes when the first awaited reply is late; one that comes too early
+ * finds out. */
 static void watch_patience(struct link *l)
 {
     if (l->state != READY || l->queue_count == 0)
@@ -344,7 +349,8 @@ static void on_io(void *context, bool readable, bool writable);
 static void connect_next(struct link *l, int status)
 {
     while (l->addresses_left > 0) {
-        const struct address *a = &l->addresses.list[l->address_next++ % (unsigned)l->addresses.count];
+        const struct address *a =
+            &l->addresses.list[l->address_next++ % (unsigned)l->addresses.count];
         l->addresses_left--;
         int fd = l->wire->connect((const struct sockaddr *)&a->at, a->len);
         if (fd >= 0) {
@@ -409,7 +415,8 @@ static void start_attempt(struct link *l)
         set_state(l, RESOLVING);
         l->resolve = resolve_start(l->loop, l->url.host, l->url.port, on_resolved, l);
         if (l->resolve == NULL)
-            break_because(l, ERROR_SYSTEM, "cannot find the host of", "the system has no thread or descriptor left");
+            break_because(l, ERROR_SYSTEM, "cannot find the host of",
+                          "the system has no thread or descriptor left");
         return;
     }
     l->addresses_left = l->addresses.count;
@@ -422,7 +429,8 @@ static void give_up_attempt(struct link *l)
                         : l->state == CONNECTING ? "no connection"
                                                  : "it takes connections but does not answer";
     char cause[96];
-    snprintf(cause, sizeof cause, "%s after %llu ms", phase, (unsigned long long)l->connect_timeout_ms);
+    snprintf(cause, sizeof cause, "%s after %llu ms", phase,
+             (unsigned long long)l->connect_timeout_ms);
     break_because(l, ERROR_TIMEOUT, "cannot connect to", cause);
 }
 
@@ -504,8 +512,8 @@ static uint64_t or_default(uint64_t value, uint64_t otherwise)
     return value != 0 ? value : otherwise;
 }
 
-struct link *link_create(struct loop *loop, const struct link_options *options, const struct link_callbacks *callbacks,
-                         void *context)
+struct link *link_create(struct loop *loop, const struct link_options *options,
+                         const struct link_callbacks *callbacks, void *context)
 {
     struct link *l = calloc(1, sizeof *l);
     if (l == NULL || (l->read_room = malloc(READ_BYTES)) == NULL)
@@ -563,12 +571,14 @@ struct buf *link_out(struct link *l)
     return &l->out;
 }
 
-void link_expect(struct link *l, link_reply_call *call, void *context, struct arena *arena, uint64_t patience_ms)
+void link_expect(struct link *l, link_reply_call *call, void *context, struct arena *arena,
+                 uint64_t patience_ms)
 {
     assert(l->is_up);
     if (l->queue_count == 0)
         l->quiet_since_ms = clock_now_ms();
-    queue_push(l, (struct expectation){call, context, arena, or_default(patience_ms, l->timeout_ms)});
+    queue_push(l,
+               (struct expectation){call, context, arena, or_default(patience_ms, l->timeout_ms)});
 }
 
 void link_flush(struct link *l)

@@ -1,7 +1,8 @@
 /* parser.c: hiredis' reader with our own makers of nodes.
  *
- * The reader calls one maker a node, parents before children; a maker takes a node from the arena, with the text behind it,
- * and hooks it into its parent. Nothing is freed by hand: a reply that breaks off half way goes with its arena. */
+ * The reader calls one maker a node, parents before children; a maker takes a node from the
+ * arena, with the text behind it, and hooks it into its parent. Nothing is freed by hand: a
+ * reply that breaks off half way goes with its arena. */
 #include "redis/parser.h"
 
 #include <assert.h>
@@ -10,7 +11,8 @@
 #include <string.h>
 
 enum {
-    /* An array of more elements is no reply that Redis makes for us; a made-up length must not eat the memory. */
+    /* An array of more elements is no reply that Redis makes for us; a made-up length must not
+     * eat the memory. */
     ELEMENTS_MOST = 8 * 1024 * 1024,
     /* The reader's buffer is kept between replies unless one huge reply blew it up. */
     KEEP_BYTES = 1024 * 1024,
@@ -76,7 +78,8 @@ static void free_nothing(void *node)
 
 struct parser *parser_create(void)
 {
-    static redisReplyObjectFunctions makers = {make_text, make_array, make_integer, make_nil, free_nothing};
+    static redisReplyObjectFunctions makers = {make_text, make_array, make_integer, make_nil,
+                                               free_nothing};
     struct parser *p = calloc(1, sizeof *p);
     if (p == NULL)
         abort();
@@ -102,16 +105,19 @@ void parser_feed(struct parser *p, const void *bytes, size_t len)
         abort();
 }
 
-int parser_next(struct parser *p, struct arena *arena, const struct reply **reply, struct error *error)
+int parser_next(struct parser *p, struct arena *arena, const struct reply **reply,
+                struct error *error)
 {
     void *made = NULL;
     p->arena = arena;
     int status = redisReaderGetReply(p->reader, &made);
     p->arena = NULL;
     if (status != REDIS_OK && p->reader->err == REDIS_ERR_OOM)
-        return error_set(error, ERROR_FORMAT, "a reply has more than %d elements", (int)ELEMENTS_MOST);
+        return error_set(error, ERROR_FORMAT, "a reply has more than %d elements",
+                         (int)ELEMENTS_MOST);
     if (status != REDIS_OK)
-        return error_set(error, ERROR_FORMAT, "what answers does not speak the Redis protocol (%s)", p->reader->errstr);
+        return error_set(error, ERROR_FORMAT, "what answers does not speak the Redis protocol (%s)",
+                         p->reader->errstr);
     *reply = made;
     return 0;
 }

@@ -7,13 +7,15 @@
 static bool has_first_word(const char *text, size_t len, const char *word)
 {
     size_t word_len = strlen(word);
-    return len >= word_len && memcmp(text, word, word_len) == 0 && (len == word_len || text[word_len] == ' ');
+    return len >= word_len && memcmp(text, word, word_len) == 0 &&
+           (len == word_len || text[word_len] == ' ');
 }
 
 bool reply_is_text(const struct reply *r, const char *text)
 {
     size_t len = strlen(text);
-    return (r->type == REPLY_STRING || r->type == REPLY_STATUS) && r->len == len && memcmp(r->text, text, len) == 0;
+    return (r->type == REPLY_STRING || r->type == REPLY_STATUS) && r->len == len &&
+           memcmp(r->text, text, len) == 0;
 }
 
 bool reply_is_error(const struct reply *r, const char *prefix)
@@ -32,7 +34,8 @@ static bool parse_decimal(const char *text, size_t len, long long *number)
     for (; i < len; i++) {
         if (text[i] < '0' || text[i] > '9')
             return false;
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_sub_overflow(value, text[i] - '0', &value))
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_sub_overflow(value, text[i] - '0', &value))
             return false;
     }
     if (!is_negative && value == LLONG_MIN)
@@ -63,9 +66,11 @@ const struct reply *reply_field(const struct reply *r, const char *name)
 
 bool reply_means_later(const struct reply *r)
 {
-    static const char *const words[] = {"OOM",        "READONLY", "LOADING",  "MISCONF",     "NOREPLICAS",
-                                        "MASTERDOWN", "BUSY",     "TRYAGAIN", "CLUSTERDOWN", "NOAUTH"};
-    static const char behind[] = "because of: "; /* -EXECABORT Transaction discarded because of: OOM command … */
+    static const char *const words[] = {"OOM",         "READONLY",   "LOADING", "MISCONF",
+                                        "NOREPLICAS",  "MASTERDOWN", "BUSY",    "TRYAGAIN",
+                                        "CLUSTERDOWN", "NOAUTH"};
+    static const char behind[] =
+        "because of: "; /* -EXECABORT Transaction discarded because of: OOM command … */
     if (r->type != REPLY_ERROR)
         return false;
     const char *text = r->text;

@@ -1,4 +1,5 @@
-/* reply.h: what Redis answered, as a tree in an arena: one allocation a node, none of them freed by hand. */
+/* reply.h: what Redis answered, as a tree in an arena: one allocation a node, none of them freed
+ * by hand. */
 #ifndef TIDEMILL_REDIS_REPLY_H
 #define TIDEMILL_REDIS_REPLY_H
 
@@ -19,8 +20,10 @@ struct reply {
     };
 };
 
-bool reply_is_text(const struct reply *r, const char *text); /* a string or status equal to `text` */
-bool reply_is_error(const struct reply *r, const char *prefix); /* an error whose first word is `prefix` (NULL: any) */
+bool reply_is_text(const struct reply *r,
+                   const char *text); /* a string or status equal to `text` */
+bool reply_is_error(const struct reply *r,
+                    const char *prefix); /* an error whose first word is `prefix` (NULL: any) */
 
 /* The value of a string in plain decimal or of an integer reply; `otherwise` when it is neither. */
 long long reply_number(const struct reply *r, long long otherwise);
@@ -28,8 +31,8 @@ long long reply_number(const struct reply *r, long long otherwise);
 /* In a flat array of name, value, …: the value of `name`, or NULL. */
 const struct reply *reply_field(const struct reply *r, const char *name);
 
-/* Errors that mean "later": OOM READONLY LOADING MISCONF NOREPLICAS MASTERDOWN BUSY TRYAGAIN CLUSTERDOWN NOAUTH.
- * (design 4.5) Also when one of them stands behind EXECABORT's own text. */
+/* Errors that mean "later": OOM READONLY LOADING MISCONF NOREPLICAS MASTERDOWN BUSY TRYAGAIN
+ * CLUSTERDOWN NOAUTH. (design 4.5) Also when one of them stands behind EXECABORT's own text. */
 bool reply_means_later(const struct reply *r);
 
 #endif

@@ -1,10 +1,13 @@
-/* resolve.c: getaddrinfo blocks and cannot be cancelled, so a detached thread does it and nobody waits for the thread.
+/* resolve.c: getaddrinfo blocks and cannot be cancelled, so a detached thread does it and nobody
+ * waits for the thread.
  *
- * (1) The work is shared by two holders, the loop's side and the thread. Each lets go once; the last one frees it, with the
- *     eventfd that wakes the loop. So either may be first, and the descriptor is never closed under the other.
- * (2) Only the thread writes `found` and `status`, before it writes the eventfd; only the loop's side reads them, after
- *     it has read the eventfd.
- * (3) The thread takes no signals: they belong to the thread that runs the loop (and the rules' profiler). */
+ * (1) The work is shared by two holders, the loop's side and the thread. Each lets go once; the
+ *     last one frees it, with the eventfd that wakes the loop. So either may be first, and the
+ *     descriptor is never closed under the other.
+ * (2) Only the thread writes `found` and `status`, before it writes the eventfd; only the loop's
+ *     side reads them, after it has read the eventfd.
+ * (3) The thread takes no signals: they belong to the thread that runs the loop (and the rules'
+ *     profiler). */
 #include "redis/resolve.h"
 
 #include <netdb.h>
@@ -108,7 +111,8 @@ bool resolve_numeric(const char *host, int port, struct addresses *found)
     return look_up(host, text, AI_NUMERICHOST, found) == 0;
 }
 
-struct resolve *resolve_start(struct loop *loop, const char *host, int port, resolve_call *call, void *context)
+struct resolve *resolve_start(struct loop *loop, const char *host, int port, resolve_call *call,
+                              void *context)
 {
     struct work *w = calloc(1, sizeof *w);
     struct resolve *r = calloc(1, sizeof *r);

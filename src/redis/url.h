@@ -17,8 +17,9 @@ struct redis_url {
     char shown[512]; /* the URL without its password: for people */
 };
 
-/* redis://[user[:password]@]host[:port][/db][?db=N] and unix://[user[:password]@]/path[?db=N]; redis://:password@host works as
- * well. rediss:// is refused with a sentence. Errors: ERROR_USAGE, with what is wrong and an example. */
+/* redis://[user[:password]@]host[:port][/db][?db=N] and unix://[user[:password]@]/path[?db=N];
+ * redis://:password@host works as well. rediss:// is refused with a sentence. Errors:
+ * ERROR_USAGE, with what is wrong and an example. */
 int redis_url_parse(const char *text, struct redis_url *url, struct error *error);
 
 #endif

@@ -6,7 +6,8 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-/* A peer that vanished without a word is noticed after half a minute of silence, even when no reply is awaited. */
+/* A peer that vanished without a word is noticed after half a minute of silence, even when no
+ * reply is awaited. */
 enum { KEEPALIVE_IDLE_S = 15, KEEPALIVE_PAUSE_S = 5, KEEPALIVE_TRIES = 3 };
 
 static void tune_tcp(int fd)
@@ -22,7 +23,8 @@ static void tune_tcp(int fd)
     };
     /* A system that refuses one of them still has a working socket. */
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof options[i].value);
+        (void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+                         sizeof options[i].value);
 }
 
 static int socket_connect(const struct sockaddr *address, socklen_t len)
@@ -71,4 +73,5 @@ static void socket_close(int fd)
     close(fd);
 }
 
-const struct wire wire_socket = {socket_connect, socket_finish, socket_read, socket_write, socket_close};
+const struct wire wire_socket = {socket_connect, socket_finish, socket_read, socket_write,
+                                 socket_close};

@@ -1,4 +1,5 @@
-/* wire.h: the bytes between us and a Redis: connect, read, write, close. Sockets today; TLS takes its place as a second table. */
+/* wire.h: the bytes between us and a Redis: connect, read, write, close. Sockets today; TLS
+ * takes its place as a second table. */
 #ifndef TIDEMILL_REDIS_WIRE_H
 #define TIDEMILL_REDIS_WIRE_H
 
