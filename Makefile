@@ -20,7 +20,8 @@ TM_LDFLAGS = $(LDFLAGS_$(VARIANT)) -rdynamic
 TM_LIBS    = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lm -ldl -lpthread
 
 SOURCES := $(filter-out src/main.c,$(sort $(wildcard src/*/*.c)))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+MODULES := $(sort $(wildcard src/runtime/*.lua src/runtime/*/*.lua))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/src/runtime/modules.o
 
 .PHONY: all help clean
 all: $(BUILD)/tidemill $(BUILD)/libtidemill.so ## build the engine (VARIANT=release or asan)
@@ -28,6 +29,14 @@ all: $(BUILD)/tidemill $(BUILD)/libtidemill.so ## build the engine (VARIANT=rele
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(TM_CFLAGS) $(CFLAGS) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+# The runtime's Lua becomes part of the binary.
+$(BUILD)/src/runtime/modules.c: $(MODULES) scripts/embed.lua
+	@mkdir -p $(@D)
+	$(LUAJIT) scripts/embed.lua src/runtime $(MODULES) > $@.new && mv $@.new $@
+
+$(BUILD)/src/runtime/modules.o: $(BUILD)/src/runtime/modules.c
+	$(CC) $(TM_CFLAGS) $(CFLAGS) $(CPPFLAGS) -c -o $@ $<
 
 # The same objects as a library: what specs load through FFI.
 $(BUILD)/libtidemill.so: $(OBJECTS)

@@ -17,7 +17,7 @@ struct token {
 struct tokens { struct token *list; uint32_t count, cap; };
 
 struct batch_entry {
-  double ms;
+  double ms, clock_ms;
   uint64_t seq;
   const void *fields;
   uint32_t stream, run_end;
@@ -46,7 +46,7 @@ struct bridge {
   double clock_ms, deadline_ms;
   struct tokens event_tokens, state_tokens;
   struct buf out, letters, requests;
-  uint8_t is_unordered, is_stopped, texts, reserved;
+  uint8_t is_unordered, is_stopped, texts, is_future;
   char fault[508];
 };
 

@@ -160,7 +160,7 @@ end
 
 function kernel:undecodable_entry(p, i)
   local text = ffi.string(p.c.fault)
-  self.host.letter(p.c, i, "", "", "decode", cut_text(text), "", "", "")
+  self.host.letter(p.c, i, "", "", p.c.is_future ~= 0 and "future" or "decode", cut_text(text), "", "", "")
 end
 
 -- ── state ───────────────────────────────────────────────────────────────────────────────────────────────────────────────

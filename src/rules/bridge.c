@@ -1,0 +1,601 @@
+/* bridge.c: the host of the kernel. The functions that the kernel calls through FFI stand at the end; they are not in bridge.h
+ * because nobody else may call them. */
+#include "rules/bridge.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "codec/json.h"
+#include "redis/command.h"
+#include "rules/lua_functions.h"
+
+#include <assert.h>
+#include <lua.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct want {
+    uint32_t rule;
+    size_t at, len; /* of the key, in want_keys */
+};
+
+/* An effect that Redis refused when it was queued (design 4.5). */
+struct refusal {
+    double ms;
+    uint64_t seq;
+    uint32_t stream;
+    uint16_t rule, ordinal;
+    char *message, *command;
+    size_t command_len;
+};
+
+struct bridge {
+    struct bridge_view view; /* first: the kernel holds a pointer to it */
+    struct rulebook *book;
+    struct vm *vm;
+    struct shapes *shapes;
+    struct states *states;
+    const struct commands *commands;
+    struct bridge_options options;
+    char dlq_key[256];
+    lua_Integer id; /* of the kernel's record of this partition */
+    double first_clock_ms, redis_ms;
+    struct buf json; /* msgpack of an event that came as JSON */
+    struct want *wants;
+    uint32_t want_cap;
+    struct buf want_keys;
+    struct {
+        uint32_t rule, first, count;
+    } *groups; /* of wants: one HMGET each */
+    size_t group_count, group_cap;
+    const struct reply **answers;
+    uint32_t answer_count, answer_cap;
+    struct refusal *refusals;
+    size_t refusal_count;
+};
+
+const struct bridge_layout bridge_layout = {
+    .view = sizeof(struct bridge_view),
+    .entry = sizeof(struct batch_entry),
+    .effect = sizeof(struct effect),
+    .slot = sizeof(struct state_slot),
+    .token = sizeof(struct token),
+    .out_at = offsetof(struct bridge_view, out),
+    .fault_at = offsetof(struct bridge_view, fault),
+    .clock_at = offsetof(struct bridge_view, clock_ms),
+    .entry_stream_at = offsetof(struct batch_entry, stream),
+};
+
+enum { WANT_KEYS_PER_COMMAND = 512, KEEP_BYTES = 1 << 20 };
+
+static void *must(void *memory)
+{
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+/* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out, struct error *error)
+{
+    struct bridge *b = must(calloc(1, sizeof *b));
+    b->book = book;
+    b->vm = rulebook_vm(book);
+    b->shapes = rulebook_shapes(book);
+    b->options = *options;
+    snprintf(b->dlq_key, sizeof b->dlq_key, "%s", options->dlq_key);
+    b->options.dlq_key = b->dlq_key;
+    b->states = states_create(options->state_cache_bytes);
+    lua_State *L = vm_lua(b->vm);
+    rulebook_push(book, "open");
+    lua_pushnumber(L, (lua_Number)(uintptr_t)b);
+    int failed = vm_call(b->vm, 1, 1, error);
+    if (failed != 0) {
+        bridge_destroy(b);
+        return failed;
+    }
+    b->id = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    *out = b;
+    return 0;
+}
+
+void bridge_destroy(struct bridge *b)
+{
+    if (b == NULL)
+        return;
+    if (b->id > 0) {
+        rulebook_push(b->book, "close");
+        lua_pushinteger(vm_lua(b->vm), b->id);
+        (void)vm_call(b->vm, 1, 0, NULL);
+    }
+    states_destroy(b->states);
+    free(b->view.effects);
+    tokens_fini(&b->view.event_tokens);
+    tokens_fini(&b->view.state_tokens);
+    buf_fini(&b->view.out);
+    buf_fini(&b->view.letters);
+    buf_fini(&b->view.requests);
+    buf_fini(&b->json);
+    buf_fini(&b->want_keys);
+    bridge_forget_refusals(b);
+    free(b->wants);
+    free(b->groups);
+    free(b->answers);
+    free(b);
+}
+
+void bridge_set_commands(struct bridge *b, const struct commands *commands)
+{
+    b->commands = commands;
+}
+
+struct states *bridge_states(struct bridge *b)
+{
+    return b->states;
+}
+
+const struct commands *bridge_commands(const struct bridge *b)
+{
+    return b->commands;
+}
+
+struct rulebook *bridge_rulebook(const struct bridge *b)
+{
+    return b->book;
+}
+
+struct buf *bridge_requests(struct bridge *b)
+{
+    b->view.request_count++;
+    return &b->view.requests;
+}
+
+const struct reply *bridge_answer(const struct bridge *b, uint32_t number)
+{
+    assert(number < b->answer_count);
+    return b->answers[number];
+}
+
+/* ── a batch ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t count, double clock_ms, double redis_ms)
+{
+    double clock = clock_ms;
+    for (uint32_t i = 0; i < count; i++) {
+        if (entries[i].attempts == 0 && entries[i].ms > clock && (redis_ms == 0 || entries[i].ms <= redis_ms + b->options.future_ms))
+            clock = entries[i].ms;
+        entries[i].clock_ms = clock;
+    }
+    for (uint32_t i = count; i-- > 0;)
+        entries[i].run_end = i + 1 < count && entries[i + 1].stream == entries[i].stream && entries[i + 1].only == entries[i].only
+                                 ? entries[i + 1].run_end
+                                 : i;
+    b->view.entries = entries;
+    b->view.entry_count = count;
+    b->first_clock_ms = b->view.clock_ms = clock_ms;
+    b->redis_ms = redis_ms;
+    states_begin(b->states);
+    rulebook_push(b->book, "begin");
+    lua_pushinteger(vm_lua(b->vm), b->id);
+    lua_pushinteger(vm_lua(b->vm), (lua_Integer)count);
+    struct error error;
+    int failed = vm_call(b->vm, 2, 0, &error);
+    assert(failed == 0);
+}
+
+int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status, uint32_t *processed, const char **stopped,
+               struct error *error)
+{
+    lua_State *L = vm_lua(b->vm);
+    b->view.deadline_ms = (double)deadline_ms;
+    b->view.want_count = 0;
+    b->view.request_count = 0;
+    b->want_keys.len = 0;
+    b->view.requests.len = 0;
+    rulebook_push(b->book, "run");
+    lua_pushinteger(L, b->id);
+    int failed = vm_call(b->vm, 1, 3, error);
+    if (failed != 0)
+        return failed;
+    *status = lua_toboolean(L, -3) ? BRIDGE_DONE : BRIDGE_WAIT;
+    *processed = (uint32_t)lua_tointeger(L, -2);
+    *stopped = NULL;
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        lua_pushvalue(L, -1);
+        lua_setfield(L, LUA_REGISTRYINDEX, "tidemill.stopped"); /* keeps the text alive */
+        *stopped = lua_tostring(L, -1);
+    }
+    lua_pop(L, 3);
+    b->answer_count = 0;
+    return 0;
+}
+
+static int compare_wants(const void *left, const void *right)
+{
+    const struct want *a = left, *b = right;
+    if (a->rule != b->rule)
+        return a->rule < b->rule ? -1 : 1;
+    return a->at < b->at ? -1 : a->at > b->at;
+}
+
+void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out, struct bridge_wants *wants)
+{
+    b->group_count = 0;
+    if (b->view.want_count > 1)
+        qsort(b->wants, b->view.want_count, sizeof *b->wants, compare_wants);
+    for (uint32_t first = 0; first < b->view.want_count;) {
+        uint32_t rule = b->wants[first].rule, count = 1;
+        while (first + count < b->view.want_count && b->wants[first + count].rule == rule && count < WANT_KEYS_PER_COMMAND)
+            count++;
+        if (b->group_count == b->group_cap) {
+            b->group_cap = b->group_cap > 0 ? b->group_cap * 2 : 16;
+            b->groups = must(realloc(b->groups, b->group_cap * sizeof *b->groups));
+        }
+        b->groups[b->group_count].rule = rule;
+        b->groups[b->group_count].first = first;
+        b->groups[b->group_count++].count = count;
+        char key[512];
+        snprintf(key, sizeof key, "%s%s", state_prefix, rulebook_rule_name(b->book, rule));
+        command_begin(out, 2 + count);
+        command_argument_text(out, "HMGET");
+        command_argument_text(out, key);
+        for (uint32_t i = first; i < first + count; i++)
+            command_argument(out, b->want_keys.data + b->wants[i].at, b->wants[i].len);
+        first += count;
+    }
+    buf_append(out, b->view.requests.data, b->view.requests.len);
+    wants->state_replies = b->group_count;
+    wants->lookup_replies = b->view.request_count;
+}
+
+bool bridge_take_states(struct bridge *b, size_t number, const struct reply *reply)
+{
+    assert(number < b->group_count);
+    bool is_fine = reply->type == REPLY_ARRAY && reply->count == b->groups[number].count;
+    for (uint32_t i = 0; i < b->groups[number].count; i++) {
+        const struct want *want = &b->wants[b->groups[number].first + i];
+        const struct reply *value = reply->type == REPLY_ARRAY && i < reply->count ? reply->elements[i] : NULL;
+        bool has_value = value != NULL && value->type == REPLY_STRING;
+        is_fine &= states_load(b->states, want->rule, b->want_keys.data + want->at, want->len, has_value ? value->text : NULL,
+                               has_value ? value->len : 0);
+    }
+    return is_fine;
+}
+
+void bridge_take_answer(struct bridge *b, const struct reply *reply)
+{
+    if (b->answer_count == b->answer_cap) {
+        b->answer_cap = b->answer_cap > 0 ? b->answer_cap * 2 : 64;
+        b->answers = must(realloc(b->answers, b->answer_cap * sizeof *b->answers));
+    }
+    b->answers[b->answer_count++] = reply;
+}
+
+static int compare_effects(const void *left, const void *right)
+{
+    const struct effect *a = left, *b = right;
+    if (a->entry != b->entry)
+        return a->entry < b->entry ? -1 : 1;
+    if (a->rule != b->rule)
+        return a->rule < b->rule ? -1 : 1;
+    return a->ordinal < b->ordinal ? -1 : a->ordinal > b->ordinal;
+}
+
+const struct effect *bridge_effects(struct bridge *b, uint32_t *count)
+{
+    struct bridge_view *v = &b->view;
+    if (v->is_unordered) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < v->effect_count; i++)
+            if (v->effects[i].len > 0)
+                v->effects[kept++] = v->effects[i];
+        v->effect_count = kept;
+        qsort(v->effects, kept, sizeof *v->effects, compare_effects);
+        v->is_unordered = 0;
+    }
+    *count = v->effect_count;
+    return v->effects;
+}
+
+const char *bridge_effect_bytes(const struct bridge *b, const struct effect *effect)
+{
+    return b->view.out.data + effect->at;
+}
+
+const struct buf *bridge_letters(const struct bridge *b, uint32_t *count)
+{
+    *count = b->view.letter_count;
+    return &b->view.letters;
+}
+
+void bridge_seal(struct bridge *b)
+{
+    states_seal(b->states);
+    buf_reset(&b->view.out, KEEP_BYTES);
+    buf_reset(&b->view.letters, KEEP_BYTES);
+    buf_reset(&b->json, KEEP_BYTES);
+    b->view.effect_count = b->view.letter_count = 0;
+}
+
+void bridge_drop(struct bridge *b)
+{
+    states_discard(b->states);
+    bridge_seal(b);
+    states_drop(b->states);
+    b->answer_count = 0;
+}
+
+double bridge_clock_ms(const struct bridge *b)
+{
+    return b->view.clock_ms;
+}
+
+/* ── refusals ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
+
+static void set_has_refusals(struct bridge *b)
+{
+    lua_State *L = vm_lua(b->vm);
+    rulebook_push(b->book, "refuse");
+    lua_pushinteger(L, b->id);
+    lua_pushboolean(L, b->refusal_count > 0);
+    (void)vm_call(b->vm, 2, 0, NULL);
+}
+
+void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect, const char *message)
+{
+    b->refusals = must(realloc(b->refusals, (b->refusal_count + 1) * sizeof *b->refusals));
+    struct refusal *r = &b->refusals[b->refusal_count++];
+    *r = (struct refusal){
+        .ms = entry->ms,
+        .seq = entry->seq,
+        .stream = entry->stream,
+        .rule = effect->rule,
+        .ordinal = effect->ordinal,
+        .message = must(strdup(message)),
+        .command = must(malloc(effect->len)),
+        .command_len = effect->len,
+    };
+    memcpy(r->command, b->view.out.data + effect->at, effect->len);
+    set_has_refusals(b);
+}
+
+void bridge_forget_refusals(struct bridge *b)
+{
+    if (b->refusal_count == 0)
+        return;
+    for (size_t i = 0; i < b->refusal_count; i++) {
+        free(b->refusals[i].message);
+        free(b->refusals[i].command);
+    }
+    free(b->refusals);
+    b->refusals = NULL;
+    b->refusal_count = 0;
+    if (b->id > 0)
+        set_has_refusals(b);
+}
+
+void bridge_describe(const struct bridge *b, const struct batch_entry *entry, uint32_t rule, struct letter *letter, char id[48])
+{
+    snprintf(id, 48, "%.0f-%llu", entry->ms, (unsigned long long)entry->seq);
+    letter->fields = entry->fields;
+    letter->size = entry->size > b->options.event_bytes ? entry->size : 0;
+    letter->stream = rulebook_stream_name(b->book, entry->stream);
+    letter->id = id;
+    letter->rule = rulebook_rule_name(b->book, rule);
+    letter->version = rulebook_rule_version(b->book, rule);
+    letter->traceback = letter->traceback != NULL ? letter->traceback : "";
+    letter->at_ms = clock_wall_ms();
+    letter->attempts = entry->attempts + 1u;
+}
+
+/* ── called by the kernel ───────────────────────────────────────────────────────────────────────────────────────────── */
+
+int32_t bridge_decode(struct bridge *b, uint32_t i);
+struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key, size_t len);
+void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len);
+int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot);
+void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms);
+void bridge_discard(struct bridge *b);
+void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version, const char *reason, const char *message,
+                   const char *traceback, const char *key, size_t key_len, const char *payload, size_t payload_len);
+bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
+void bridge_grow_effects(struct bridge *b);
+void bridge_log(const char *level, const char *rule, const char *text);
+double bridge_clock(void);
+
+static int32_t undecodable(struct bridge *b, const char *format, const char *text)
+{
+    char fault[1200];
+    snprintf(fault, sizeof fault, format, text);
+    snprintf(b->view.fault, sizeof b->view.fault, "%.500s", fault);
+    return -2;
+}
+
+/* An entry of plain fields: a map whose values are all strings. */
+static int32_t decode_fields(struct bridge *b, const struct reply *fields)
+{
+    struct tokens *tokens = &b->view.event_tokens;
+    uint32_t count = fields->count + 1;
+    if (fields->count / 2 > b->options.event_limits.elements)
+        return undecodable(b, "more fields than limits.event_elements allows%s", "");
+    if (tokens->cap < count) {
+        tokens->list = must(realloc(tokens->list, count * sizeof *tokens->list));
+        tokens->cap = count;
+    }
+    tokens->count = count;
+    tokens->list[0] = (struct token){.len = fields->count / 2, .size = count, .type = TOKEN_MAP};
+    for (uint32_t k = 0; k < fields->count; k++) {
+        const struct reply *text = fields->elements[k];
+        tokens->list[k + 1] = (struct token){.bytes = text->text, .len = (uint32_t)text->len, .size = 1, .type = TOKEN_STRING};
+    }
+    b->view.texts = 1;
+    return shapes_number(b->shapes, tokens->list);
+}
+
+static bool looks_like_map(const struct reply *value)
+{
+    unsigned char first = value->len > 0 ? (unsigned char)value->text[0] : 0;
+    return (first >= 0x80 && first <= 0x8f) || first == 0xde || first == 0xdf;
+}
+
+static int32_t decode_msgpack(struct bridge *b, const char *bytes, size_t len)
+{
+    struct error error;
+    struct tokens *tokens = &b->view.event_tokens;
+    if (msgpack_tokens(bytes, len, &b->options.event_limits, tokens, &error) != 0)
+        return undecodable(b, "msgpack: %s", error.text);
+    if (tokens->list[0].type != TOKEN_MAP)
+        return undecodable(b, "msgpack: the event must be a map%s", "");
+    return shapes_number(b->shapes, tokens->list);
+}
+
+static int32_t decode_json(struct bridge *b, const struct reply *value)
+{
+    struct error error;
+    b->json.len = 0;
+    if (json_to_msgpack(value->text, value->len, b->options.event_limits.depth, &b->json, &error) != 0)
+        return undecodable(b, "JSON: %s", error.text);
+    if (!((unsigned char)b->json.data[0] >= 0x80 && (unsigned char)b->json.data[0] <= 0x8f) &&
+        (unsigned char)b->json.data[0] != 0xde && (unsigned char)b->json.data[0] != 0xdf)
+        return undecodable(b, "JSON: the event must be an object%s", "");
+    return decode_msgpack(b, b->json.data, b->json.len);
+}
+
+/* The tokens of entry i, and the number of their shape; -1: no shape; -2: cannot be decoded (view.fault says why). */
+int32_t bridge_decode(struct bridge *b, uint32_t i)
+{
+    const struct batch_entry *entry = &b->view.entries[i];
+    const struct reply *fields = entry->fields;
+    b->view.clock_ms = entry->clock_ms;
+    b->view.texts = 0;
+    b->view.is_future = entry->attempts == 0 && b->redis_ms > 0 && entry->ms > b->redis_ms + b->options.future_ms;
+    if (b->view.is_future) {
+        snprintf(b->view.fault, sizeof b->view.fault, "the entry's ID is %.0f ms ahead of Redis' clock, more than `future` allows",
+                 entry->ms - b->redis_ms);
+        return -2;
+    }
+    if (entry->size > b->options.event_bytes) {
+        snprintf(b->view.fault, sizeof b->view.fault, "the entry has %u bytes, more than limits.event_kb allows (%zu)",
+                 entry->size, b->options.event_bytes);
+        return -2;
+    }
+    const struct reply *value = fields->count == 2 ? fields->elements[1] : NULL;
+    switch (rulebook_stream_codec(b->book, entry->stream)) {
+    case CODEC_AUTO:
+        if (value != NULL && looks_like_map(value))
+            return decode_msgpack(b, value->text, value->len);
+        if (value != NULL && value->len > 0 && value->text[0] == '{')
+            return decode_json(b, value);
+        return decode_fields(b, fields);
+    case CODEC_MSGPACK:
+        if (value == NULL)
+            return undecodable(b, "the stream's codec is msgpack, which takes one field; the entry has %s", "several");
+        return decode_msgpack(b, value->text, value->len);
+    case CODEC_JSON:
+        if (value == NULL)
+            return undecodable(b, "the stream's codec is json, which takes one field; the entry has %s", "several");
+        return decode_json(b, value);
+    default:
+        return decode_fields(b, fields);
+    }
+}
+
+struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key, size_t len)
+{
+    return states_find(b->states, rule, key, len);
+}
+
+void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len)
+{
+    if (b->view.want_count == b->want_cap) {
+        b->want_cap = b->want_cap > 0 ? b->want_cap * 2 : 256;
+        b->wants = must(realloc(b->wants, b->want_cap * sizeof *b->wants));
+    }
+    b->wants[b->view.want_count++] = (struct want){.rule = rule, .at = b->want_keys.len, .len = len};
+    buf_append(&b->want_keys, key, len);
+}
+
+/* The tokens of a state that is there; the state itself begins at token 3. The bytes were checked when they were loaded, but
+ * only their head: a state that does not decode counts as empty. */
+int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot)
+{
+    static const struct msgpack_limits limits = {.depth = 128, .elements = 1u << 24};
+    static const char empty[] = "\x93\x00\x01\x80";
+    struct tokens *tokens = &b->view.state_tokens;
+    struct error error;
+    if (msgpack_tokens(slot->bytes, slot->len, &limits, tokens, &error) != 0 || tokens->list[0].len != 3 ||
+        (tokens->list[3].type != TOKEN_MAP && tokens->list[3].type != TOKEN_ARRAY)) {
+        log_repeat(LOG_ERROR, "state_unreadable", "a state in Redis cannot be read and counts as empty", "cause", error.text, NULL);
+        int failed = msgpack_tokens(empty, sizeof empty - 1, &limits, tokens, &error);
+        assert(failed == 0);
+    }
+    return shapes_number(b->shapes, &tokens->list[3]);
+}
+
+void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms)
+{
+    states_put(b->states, slot, bytes, len, head, expiry_ms);
+}
+
+/* Takes back all that this batch did. */
+void bridge_discard(struct bridge *b)
+{
+    states_discard(b->states);
+    b->view.effect_count = b->view.letter_count = 0;
+    b->view.out.len = b->view.letters.len = 0;
+    b->view.is_unordered = 0;
+    b->view.clock_ms = b->first_clock_ms;
+    b->view.want_count = b->view.request_count = 0;
+    b->want_keys.len = b->view.requests.len = 0;
+    b->answer_count = 0;
+}
+
+void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version, const char *reason, const char *message,
+                   const char *traceback, const char *key, size_t key_len, const char *payload, size_t payload_len)
+{
+    char id[48];
+    struct letter letter = {.reason = reason, .message = message, .traceback = traceback, .key = key, .key_len = key_len,
+                            .payload = payload, .payload_len = payload_len};
+    bridge_describe(b, &b->view.entries[i], 0, &letter, id);
+    letter.rule = rule;
+    letter.version = version;
+    letter_append(&b->view.letters, b->dlq_key, b->options.dlq_maxlen, &letter);
+    b->view.letter_count++;
+}
+
+/* An effect that was refused before becomes a letter instead. */
+bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal)
+{
+    const struct batch_entry *entry = &b->view.entries[i];
+    for (size_t k = 0; k < b->refusal_count; k++) {
+        const struct refusal *r = &b->refusals[k];
+        if (r->ms != entry->ms || r->seq != entry->seq || r->stream != entry->stream || r->rule != rule || r->ordinal != ordinal)
+            continue;
+        bridge_letter(b, i, rulebook_rule_name(b->book, rule), rulebook_rule_version(b->book, rule), "refused", r->message, "",
+                      "", 0, r->command, r->command_len);
+        return true;
+    }
+    return false;
+}
+
+void bridge_grow_effects(struct bridge *b)
+{
+    struct bridge_view *v = &b->view;
+    v->effect_cap = v->effect_cap > 0 ? v->effect_cap * 2 : 1024;
+    v->effects = must(realloc(v->effects, v->effect_cap * sizeof *v->effects));
+}
+
+void bridge_log(const char *level, const char *rule, const char *text)
+{
+    enum log_level parsed = LOG_INFO;
+    log_level_parse(level, &parsed);
+    char kind[96];
+    snprintf(kind, sizeof kind, "rule_%s_%s", level, rule);
+    log_repeat(parsed, kind, text, "rule", rule, NULL);
+}
+
+double bridge_clock(void)
+{
+    return (double)clock_coarse_ms();
+}

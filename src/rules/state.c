@@ -1,0 +1,334 @@
+/* state.c: an open-addressing table of pointers to slots, a list of the slots that the batch has changed, and a clock hand. */
+#include "rules/state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct slot {
+    struct state_slot view; /* first: the kernel holds a pointer to it */
+    char *before;           /* bytes of before the batch, while is_changed; NULL when there were none */
+    uint32_t before_len, before_head;
+    double before_expiry_ms;
+    uint32_t value_cap; /* room behind view.bytes */
+    uint32_t rule;
+    uint64_t hash;
+    uint32_t key_len;
+    bool is_changed;  /* in `changed`: must not be dropped */
+    bool is_touched;  /* since the clock hand came by */
+    uint32_t batch;   /* the batch that touched it last */
+    char key[];
+};
+
+struct states {
+    struct slot **table; /* NULL: empty; never a tombstone (removal shifts back) */
+    size_t mask, count;
+    struct slot **changed;
+    size_t changed_count, changed_cap;
+    size_t bytes, most_bytes;
+    size_t hand;
+    uint32_t batch;
+    uint64_t seed;
+};
+
+enum { STATES_SMALLEST = 1024 };
+
+static void *must(void *memory)
+{
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+/* A multiply-xorshift hash over 8 bytes at a time, seeded per table, so that keys cannot be chosen to collide without
+ * knowing the seed. */
+static uint64_t hash_key(uint64_t seed, uint32_t rule, const char *key, size_t len)
+{
+    const uint64_t prime = 0x9E3779B97F4A7C15ull;
+    uint64_t h = seed ^ (rule * prime) ^ len;
+    while (len > 0) {
+        uint64_t word = 0;
+        size_t part = len < 8 ? len : 8;
+        memcpy(&word, key, part);
+        h = (h ^ word) * prime;
+        h ^= h >> 32;
+        key += part;
+        len -= part;
+    }
+    h *= prime;
+    return h ^ h >> 29;
+}
+
+static size_t slot_bytes(const struct slot *slot)
+{
+    return sizeof *slot + slot->key_len + slot->value_cap + 48; /* 48: the table's share and the allocator's */
+}
+
+struct states *states_create(size_t most_bytes)
+{
+    struct states *s = must(calloc(1, sizeof *s));
+    s->mask = STATES_SMALLEST - 1;
+    s->table = must(calloc(STATES_SMALLEST, sizeof *s->table));
+    s->most_bytes = most_bytes;
+    s->seed = (uint64_t)(uintptr_t)s ^ 0xA5A5F00DDEADBEEFull;
+    s->seed = hash_key(s->seed, 0, (const char *)&s->table, sizeof s->table);
+    return s;
+}
+
+static void slot_free(struct states *s, struct slot *slot)
+{
+    s->bytes -= slot_bytes(slot);
+    s->count--;
+    free((char *)slot->view.bytes);
+    free(slot->before);
+    free(slot);
+}
+
+void states_drop(struct states *s)
+{
+    for (size_t i = 0; i <= s->mask; i++) {
+        if (s->table[i] != NULL)
+            slot_free(s, s->table[i]);
+        s->table[i] = NULL;
+    }
+    s->changed_count = 0;
+    assert(s->count == 0 && s->bytes == 0);
+}
+
+void states_destroy(struct states *s)
+{
+    if (s == NULL)
+        return;
+    states_drop(s);
+    free(s->table);
+    free(s->changed);
+    free(s);
+}
+
+/* The place of a key: where it is, or the empty place where it belongs. */
+static size_t place_of(const struct states *s, uint64_t hash, uint32_t rule, const char *key, size_t len)
+{
+    size_t i = hash & s->mask;
+    for (;; i = (i + 1) & s->mask) {
+        const struct slot *slot = s->table[i];
+        if (slot == NULL)
+            return i;
+        if (slot->hash == hash && slot->rule == rule && slot->key_len == len && memcmp(slot->key, key, len) == 0)
+            return i;
+    }
+}
+
+static void grow(struct states *s)
+{
+    size_t old_count = s->mask + 1;
+    struct slot **old = s->table;
+    s->mask = old_count * 2 - 1;
+    s->table = must(calloc(s->mask + 1, sizeof *s->table));
+    for (size_t i = 0; i < old_count; i++)
+        if (old[i] != NULL)
+            s->table[place_of(s, old[i]->hash, old[i]->rule, old[i]->key, old[i]->key_len)] = old[i];
+    free(old);
+    s->hand = 0;
+}
+
+struct state_slot *states_find(struct states *s, uint32_t rule, const char *key, size_t key_len)
+{
+    struct slot *slot = s->table[place_of(s, hash_key(s->seed, rule, key, key_len), rule, key, key_len)];
+    if (slot == NULL)
+        return NULL;
+    slot->is_touched = true;
+    slot->batch = s->batch;
+    return &slot->view;
+}
+
+bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *version, uint32_t *head)
+{
+    const unsigned char *p = (const unsigned char *)bytes, *end = p + len;
+    if (len < 4 || *p++ != 0x93)
+        return false;
+    uint64_t numbers[2];
+    for (int i = 0; i < 2; i++) {
+        if (p == end)
+            return false;
+        unsigned char first = *p++;
+        size_t width = first == 0xcc ? 1 : first == 0xcd ? 2 : first == 0xce ? 4 : first == 0xcf || first == 0xd3 ? 8 : 0;
+        if (first >= 0x80 && width == 0)
+            return false;
+        if ((size_t)(end - p) <= width)
+            return false;
+        numbers[i] = width == 0 ? first : 0;
+        while (width-- > 0)
+            numbers[i] = numbers[i] << 8 | *p++;
+    }
+    *expiry_ms = (double)numbers[0];
+    *version = (uint32_t)numbers[1];
+    *head = (uint32_t)(p - (const unsigned char *)bytes);
+    return true;
+}
+
+static void set_value(struct states *s, struct slot *slot, const char *bytes, uint32_t len, uint32_t head, double expiry_ms)
+{
+    if (len > slot->value_cap) {
+        s->bytes += len - slot->value_cap;
+        slot->view.bytes = must(realloc((char *)slot->view.bytes, len));
+        slot->value_cap = len;
+    }
+    if (len > 0)
+        memcpy((char *)slot->view.bytes, bytes, len);
+    slot->view.len = len;
+    slot->view.head = head;
+    slot->view.expiry_ms = expiry_ms;
+}
+
+bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len, const char *bytes, size_t len)
+{
+    uint64_t hash = hash_key(s->seed, rule, key, key_len);
+    if (s->table[place_of(s, hash, rule, key, key_len)] != NULL)
+        return true;
+    if ((s->count + 1) * 4 > (s->mask + 1) * 3)
+        grow(s);
+    struct slot *slot = must(calloc(1, sizeof *slot + key_len));
+    slot->rule = rule;
+    slot->hash = hash;
+    slot->key_len = (uint32_t)key_len;
+    memcpy(slot->key, key, key_len);
+    slot->is_touched = true;
+    slot->batch = s->batch;
+    s->table[place_of(s, hash, rule, key, key_len)] = slot;
+    s->count++;
+    s->bytes += slot_bytes(slot);
+    double expiry_ms;
+    uint32_t version, head;
+    if (len == 0)
+        return true;
+    if (len > UINT32_MAX || !state_head(bytes, len, &expiry_ms, &version, &head))
+        return false;
+    set_value(s, slot, bytes, (uint32_t)len, head, expiry_ms);
+    return true;
+}
+
+static void note_change(struct states *s, struct slot *slot)
+{
+    if (slot->is_changed)
+        return;
+    if (s->changed_count == s->changed_cap) {
+        s->changed_cap = s->changed_cap > 0 ? s->changed_cap * 2 : 1024;
+        s->changed = must(realloc(s->changed, s->changed_cap * sizeof *s->changed));
+    }
+    s->changed[s->changed_count++] = slot;
+    slot->is_changed = true;
+    slot->before_len = slot->view.len;
+    slot->before_head = slot->view.head;
+    slot->before_expiry_ms = slot->view.expiry_ms;
+    if (slot->view.len > 0) {
+        slot->before = must(malloc(slot->view.len));
+        memcpy(slot->before, slot->view.bytes, slot->view.len);
+    }
+}
+
+void states_put(struct states *s, struct state_slot *view, const char *bytes, uint32_t len, uint32_t head, double expiry_ms)
+{
+    struct slot *slot = (struct slot *)view;
+    assert(head <= len);
+    if (len > 0 && view->len > 0 && len - head == view->len - view->head &&
+        memcmp(bytes + head, view->bytes + view->head, len - head) == 0)
+        return;
+    if (len == 0 && view->len == 0)
+        return;
+    note_change(s, slot);
+    set_value(s, slot, bytes, len, head, expiry_ms);
+}
+
+static void forget_before(struct slot *slot)
+{
+    free(slot->before);
+    slot->before = NULL;
+    slot->is_changed = false;
+}
+
+void states_discard(struct states *s)
+{
+    for (size_t i = 0; i < s->changed_count; i++) {
+        struct slot *slot = s->changed[i];
+        set_value(s, slot, slot->before, slot->before_len, slot->before_head, slot->before_expiry_ms);
+        forget_before(slot);
+    }
+    s->changed_count = 0;
+}
+
+void states_seal(struct states *s)
+{
+    for (size_t i = 0; i < s->changed_count; i++)
+        forget_before(s->changed[i]);
+    s->changed_count = 0;
+}
+
+/* Takes a slot out of the table; those behind it that belong earlier move up (Knuth 6.4, algorithm R). */
+static void remove_at(struct states *s, size_t i)
+{
+    slot_free(s, s->table[i]);
+    s->table[i] = NULL;
+    for (size_t j = (i + 1) & s->mask; s->table[j] != NULL; j = (j + 1) & s->mask) {
+        size_t home = s->table[j]->hash & s->mask;
+        bool stays = i <= j ? home > i && home <= j : home > i || home <= j;
+        if (!stays) {
+            s->table[i] = s->table[j];
+            s->table[j] = NULL;
+            i = j;
+        }
+    }
+}
+
+void states_begin(struct states *s)
+{
+    assert(s->changed_count == 0);
+    s->batch++;
+    /* Two turns at most: the first may only clear marks. */
+    for (size_t steps = 0; s->bytes > s->most_bytes && steps < 2 * (s->mask + 1); steps++) {
+        s->hand = (s->hand + 1) & s->mask;
+        struct slot *slot = s->table[s->hand];
+        if (slot == NULL)
+            continue;
+        if (slot->is_touched) {
+            slot->is_touched = false;
+            continue;
+        }
+        remove_at(s, s->hand);
+        s->hand = (s->hand - 1) & s->mask; /* another may have moved here */
+    }
+}
+
+bool states_next_change(const struct states *s, size_t *cursor, struct state_change *change)
+{
+    if (*cursor == s->changed_count)
+        return false;
+    const struct slot *slot = s->changed[(*cursor)++];
+    *change = (struct state_change){
+        .rule = slot->rule,
+        .key = slot->key,
+        .key_len = slot->key_len,
+        .bytes = slot->view.bytes,
+        .len = slot->view.len,
+    };
+    return true;
+}
+
+bool states_is_alive(struct states *s, uint32_t rule, const char *key, size_t key_len, double now_ms)
+{
+    const struct slot *slot = s->table[place_of(s, hash_key(s->seed, rule, key, key_len), rule, key, key_len)];
+    if (slot == NULL)
+        return false;
+    if (slot->is_changed)
+        return true;
+    return slot->view.len > 0 && (slot->view.expiry_ms == 0 || slot->view.expiry_ms > now_ms);
+}
+
+size_t states_bytes(const struct states *s)
+{
+    return s->bytes;
+}
+
+size_t states_count(const struct states *s)
+{
+    return s->count;
+}
