@@ -27,6 +27,7 @@ struct source {
     int64_t read;               /* entries of the stream up to there, as XGROUP's ENTRIESREAD counts them; -1: not known */
     bool is_known;              /* its position is in ctl, so it may be read */
     bool has_group;             /* the consumer group that shows the position exists, as far as we know */
+    bool is_later;              /* appeared under a glob that the group knew already: begins at its start, whatever --from says */
     bool is_left_out;           /* the key holds another type: not read until a probe finds otherwise */
     uint64_t lost;              /* entries trimmed before we read them, as far as they could be counted */
 
