@@ -243,7 +243,7 @@ function Server:wait_ready(deadline_s)
     if not self.process:is_running() then
       return true
     end
-    return self:own():call("INFO", "persistence"):find("loading:0", 1, true)
+    return self:own():call("INFO", "persistence"):find("\nloading:0", 1, true)
   end, deadline_s or 10, "redis-server to answer on " .. self.socket)
   if not self.process:is_running() then
     error("redis-server did not start: " .. self:log():sub(-1500), 2)

@@ -199,27 +199,28 @@ static int parse_key_count(const char *text, size_t len)
     return count;
 }
 
-/* The keys from argument `begin` on. */
-static int find_from(const struct keyspec *spec, int begin, int argc, const char *const *argv,
+/* The keys from argument `begin` on. 64 bits: the numbers come from outside and may be anything. */
+static int find_from(const struct keyspec *spec, int64_t begin, int argc, const char *const *argv,
                      const size_t *lens, struct key_places *places, struct error *error)
 {
-    int first = begin, last, step = spec->step > 0 ? spec->step : 1;
+    int64_t first = begin, last, step = spec->step > 0 ? spec->step : 1;
     if (spec->find == KEYSPEC_RANGE) {
-        int span = spec->limit > 1 ? first + (argc - first) / spec->limit : argc;
-        last = spec->last >= 0 ? first + spec->last : span + spec->last;
+        int64_t end = spec->limit > 1 ? first + (argc - first) / spec->limit : argc;
+        last = spec->last >= 0 ? first + spec->last : end + spec->last;
     } else {
-        int number_at = begin + spec->number_index;
-        int count = number_at < argc ? parse_key_count(argv[number_at], lens[number_at]) : -1;
+        int64_t at = begin + spec->number_index;
+        int count = at > 0 && at < argc ? parse_key_count(argv[at], lens[at]) : -1;
         if (count < 0)
             return error_set(error, ERROR_RULE,
-                             "argument %d is not the number of keys that it should be", number_at);
+                             "argument %lld is not the number of keys that it should be",
+                             (long long)at);
         first = begin + spec->first;
         last = first + (count - 1) * step;
     }
     if (first < 1 || last >= argc)
         return error_set(error, ERROR_RULE, "it has fewer arguments than its keys need");
-    for (int at = first; at <= last; at += step)
-        add_place(places, at, spec->is_written);
+    for (int64_t at = first; at <= last; at += step)
+        add_place(places, (int)at, spec->is_written);
     return 0;
 }
 

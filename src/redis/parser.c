@@ -124,5 +124,7 @@ int parser_next(struct parser *p, struct arena *arena, const struct reply **repl
 
 bool parser_has_more(const struct parser *p)
 {
-    return p->reader->pos < p->reader->len || p->reader->ridx >= 0;
+    const redisReader *r = p->reader;
+    bool is_inside = r->ridx > 0 || (r->ridx == 0 && r->rstack[0].type >= 0);
+    return is_inside || r->pos < r->len;
 }
