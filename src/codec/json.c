@@ -2,20 +2,22 @@
  *
  * yajl finds the tokens and calls back; the callbacks pack. Three things yajl leaves to us:
  *
- * - It accepts lone surrogates, overlong UTF-8, form feeds between tokens. A first pass over the text (eight bytes a step)
- *   finds the first such fault. Only the text before it is parsed: an error there comes first, else the fault is the error.
+ * - It accepts lone surrogates, overlong UTF-8, form feeds between tokens. A first pass over the
+ *   text (eight bytes a step) finds the first such fault. Only the text before it is parsed: an
+ *   error there comes first, else the fault is the error.
  * - It knows no depth. Its own stack is on the heap, so the limit in our callbacks is the only one.
- * - It says where an error was noticed, not where it is: error_position walks from the last good token.
+ * - It says where an error was noticed, not where it is: token_position walks from the last good
+ *   token.
  *
- * A container's header needs its count, known only at its end. One byte is kept free for it, which suffices up to 15
- * elements, as in nearly every event. Wider ones are noted, and their bodies move once, at the end, back to front.
+ * A container's header needs its count, known only at its end. One byte is kept free for it, which
+ * suffices up to 15 elements, as in nearly every event. Wider ones are noted, and their bodies move
+ * once, at the end, back to front.
  */
 #include "base/escape.h"
 #include "codec/json.h"
 #include "codec/word8.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <msgpack.h>
@@ -90,7 +92,8 @@ static bool is_low_surrogate(int unit)
     return unit >= 0xdc00 && unit <= 0xdfff;
 }
 
-/* The bytes of the escape at `p`, a backslash; 0 when it is half of a surrogate pair. Other mistakes are yajl's to find. */
+/* The bytes of the escape at `p`, a backslash; 0 when it is half of a surrogate pair. Other
+ * mistakes are yajl's to find. */
 static size_t escape_len(const uint8_t *p, const uint8_t *end)
 {
     int unit = escaped_unit(p, end);
@@ -138,14 +141,15 @@ static int reader_fail(struct reader *r, enum error_code code, size_t at, const 
     return 0; /* which makes yajl stop */
 }
 
-/* Where the token that yajl just handed over ends. A number that ends with the text is only handed over afterwards. */
+/* Where the token that yajl just handed over ends. A number that ends with the text is only handed
+ * over afterwards. */
 static size_t token_end(const struct reader *r)
 {
     return r->is_at_end ? r->text_len : yajl_get_bytes_consumed(r->yajl);
 }
 
-/* yajl's position is behind the token it did not like. That token begins behind the last good one, after white space and
- * whatever comma or colon is not itself the mistake. */
+/* yajl's position is behind the token it did not like. That token begins behind the last good one,
+ * after white space and whatever comma or colon is not itself the mistake. */
 static size_t token_position(const struct reader *r, const char *text)
 {
     size_t end = token_end(r), at = r->good_bytes;
@@ -176,7 +180,8 @@ static void reader_fail_as_yajl(struct reader *r, const char *text)
     } else if (line[0] != 'l') {
         reader_fail(r, ERROR_FORMAT, token_position(r, text), cause);
     } else {
-        bool is_passed = strcmp(cause, "invalid char in json text") == 0; /* the one that yajl does not step back from */
+        /* The one character that yajl does not step back from. */
+        bool is_passed = strcmp(cause, "invalid char in json text") == 0;
         reader_fail(r, ERROR_FORMAT, token_end(r) - is_passed, cause);
     }
     yajl_free_error(r->yajl, line);
@@ -253,7 +258,8 @@ static int on_map_key(void *context, const unsigned char *bytes, size_t len)
     return 1;
 }
 
-/* Packs digits with an optional minus when they fit into 64 bits. -0 does not: only a double keeps its sign. */
+/* Packs digits with an optional minus when they fit into 64 bits. -0 does not: only a double keeps
+ * its sign. */
 static bool pack_integer(msgpack_packer *packer, const char *text, size_t len)
 {
     bool is_negative = text[0] == '-';
@@ -273,7 +279,8 @@ static bool pack_integer(msgpack_packer *packer, const char *text, size_t len)
     return true;
 }
 
-/* Any other number. strtod wants a NUL behind it, so it is copied to the room behind what is packed. */
+/* Any other number. strtod wants a NUL behind it, so it is copied to the room behind what is
+ * packed. */
 static bool pack_double(struct reader *r, const char *text, size_t len)
 {
     buf_reserve(r->out, len + 1);
@@ -293,14 +300,16 @@ static int on_number(void *context, const char *text, size_t len)
     value_begins(r);
     if (pack_integer(&r->packer, text, len) || pack_double(r, text, len))
         return 1;
-    return reader_fail(r, ERROR_FORMAT, r->good_bytes - len, "a number beyond the range of a double");
+    return reader_fail(r, ERROR_FORMAT, r->good_bytes - len,
+                       "a number beyond the range of a double");
 }
 
 static int container_open(struct reader *r, bool is_map)
 {
     value_begins(r);
     if (r->open == r->depth) {
-        r->failed = error_set(r->error, ERROR_LIMIT, "at byte %zu: nested deeper than %u", r->good_bytes - 1, r->depth);
+        r->failed = error_set(r->error, ERROR_LIMIT, "at byte %zu: nested deeper than %u",
+                              r->good_bytes - 1, r->depth);
         return 0;
     }
     struct container c = {.at = r->out->len, .parent = r->current, .is_map = is_map};
@@ -311,7 +320,8 @@ static int container_open(struct reader *r, bool is_map)
     return 1;
 }
 
-/* Writes the header when its one byte suffices, and forgets the container unless a wide one inside is noted behind it. */
+/* Writes the header when its one byte suffices, and forgets the container unless a wide one inside
+ * is noted behind it. */
 static int container_close(struct reader *r)
 {
     r->good_bytes = token_end(r);
@@ -373,7 +383,8 @@ static size_t write_wide_header(char *to, const struct container *c)
     return 1 + sizeof count;
 }
 
-/* Moves what follows each wide header to its place, from the last to the first, so that each byte moves once. */
+/* Moves what follows each wide header to its place, from the last to the first, so that each byte
+ * moves once. */
 static void widen_headers(struct reader *r)
 {
     if (r->wider_bytes == 0)
@@ -414,11 +425,19 @@ static int reader_run(struct reader *r, const char *text, size_t len)
     return r->failed;
 }
 
-int json_to_msgpack(const char *text, size_t len, unsigned depth, struct buf *out, struct error *error)
+int json_to_msgpack(const char *text, size_t len, unsigned depth, struct buf *out,
+                    struct error *error)
 {
     if (len > UINT32_MAX)
-        return error_set(error, ERROR_LIMIT, "at byte 0: text of %zu bytes, %" PRIu32 " at most", len, UINT32_MAX);
-    struct reader r = {.out = out, .current = NO_PARENT, .depth = depth, .text_len = len, .error = error};
+        return error_set(error, ERROR_LIMIT, "at byte 0: text of %zu bytes, %" PRIu32 " at most",
+                         len, UINT32_MAX);
+    struct reader r = {
+        .out = out,
+        .current = NO_PARENT,
+        .depth = depth,
+        .text_len = len,
+        .error = error,
+    };
     size_t before = out->len;
     msgpack_packer_init(&r.packer, out, pack_bytes);
     r.yajl = yajl_alloc(&callbacks, NULL, &r);

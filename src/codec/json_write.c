@@ -1,10 +1,11 @@
 /* json_write.c: msgpack bytes -> JSON text; see json.h. (The other way round is json.c.)
  *
- * The text is written from the list of tokens, left to right; a small stack holds the containers whose end is still to be
- * written. JSON wants strings as map keys: any other key is written like a value, and its text is then quoted in place.
+ * The text is written from the list of tokens, left to right; a small stack holds the containers
+ * whose end is still to be written. JSON wants strings as map keys: any other key is written like a
+ * value, and its text is then quoted in place.
  *
- * (1) Quoting doubles the backslashes of what it quotes, so keys inside of keys inside of keys would grow without bound:
- *     at most KEYS_DEPTH containers that are keys may be open.
+ * (1) Quoting doubles the backslashes of what it quotes, so keys inside of keys inside of keys
+ *     would grow without bound: at most KEYS_DEPTH containers that are keys may be open.
  */
 #include "base/escape.h"
 #include "codec/json.h"
@@ -37,7 +38,8 @@ struct writer {
 
 /* ---- scalars ---- */
 
-/* The letter behind the backslash for characters that have a short escape; 'u' for other control characters. */
+/* The letter behind the backslash for characters that have a short escape; 'u' for other control
+ * characters. */
 static char escape_letter(uint8_t c)
 {
     switch (c) {
@@ -120,7 +122,9 @@ static void write_signed(struct buf *out, int64_t n)
     write_unsigned(out, n < 0, n < 0 ? 0 - (uint64_t)n : (uint64_t)n);
 }
 
-/* The shortest of 15, 16 or 17 digits that reads back equal; 17 always do. */
+/* The shortest of 15, 16 or 17 digits that reads back equal; 17 always do. Beyond 2^53 they may be
+ * all digits: then ".0" says that it is a double, since digits alone would come back as a 64-bit
+ * integer. */
 static void write_fraction(struct buf *out, double number)
 {
     char text[32];
@@ -131,11 +135,13 @@ static void write_fraction(struct buf *out, double number)
             break;
     }
     buf_append(out, text, (size_t)len);
+    if (text[strcspn(text, ".e")] == '\0')
+        buf_append(out, ".0", 2);
 }
 
 static void write_double(struct buf *out, double number)
 {
-    const double exact_max = 9007199254740992.0; /* 2^53: integers up to here have their exact digits */
+    const double exact_max = 9007199254740992.0; /* 2^53: whole ones up to here are exact */
     if (!isfinite(number))
         buf_append_text(out, "null");
     else if (fabs(number) <= exact_max && number == trunc(number))
@@ -218,7 +224,12 @@ static int container_open(struct writer *w, const struct token *t, uint32_t inde
     if (around != NULL && around->is_key_due && ++w->keys_open > KEYS_DEPTH) /* (1) */
         return error_set(w->error, ERROR_LIMIT, "map keys nested deeper than %d", KEYS_DEPTH);
     bool is_map = t->type == TOKEN_MAP;
-    struct frame f = {.end = index + t->size, .is_map = is_map, .is_key_due = is_map, .is_empty = true};
+    struct frame f = {
+        .end = index + t->size,
+        .is_map = is_map,
+        .is_key_due = is_map,
+        .is_empty = true,
+    };
     buf_append(w->out, is_map ? "{" : "[", 1);
     buf_append(&w->frames, &f, sizeof f);
     return 0;
@@ -267,7 +278,8 @@ static int write_tokens(struct writer *w, const struct tokens *tokens)
     return 0;
 }
 
-int json_from_msgpack(const void *bytes, size_t len, unsigned depth, struct buf *out, struct error *error)
+int json_from_msgpack(const void *bytes, size_t len, unsigned depth, struct buf *out,
+                      struct error *error)
 {
     struct msgpack_limits limits = {.depth = depth, .elements = UINT32_MAX};
     struct tokens tokens = {0};

@@ -1,12 +1,16 @@
-/* msgpack.c: see msgpack.h. One loop, one pass, a token a turn; what the bytes claim is believed only after a check.
+/* msgpack.c: see msgpack.h. One loop, one pass, a token a turn; what the bytes claim is believed
+ * only after a check.
  *
- * There is no stack of open containers: an open container keeps its place in the token itself. `size` is free until the
- * container closes, so it holds the index of the parent; the union is free for good, so it holds how many elements the
- * parent still misses. Hence nesting costs no memory beyond the tokens, however deep the limit allows it.
+ * There is no stack of open containers: an open container keeps its place in the token itself.
+ * `size` is free until the container closes, so it holds the index of the parent; the union is free
+ * for good, so it holds how many elements the parent still misses. Hence nesting costs no memory
+ * beyond the tokens, however deep the limit allows it.
  *
- * (1) `claimed` counts the tokens that the document has at least: those read and those that headers promised. The list
- *     has room for as many and the limit on elements allows as many: checked where a header claims, never for one element.
- * (2) What is claimed and not yet read needs a byte each, so a lie of four billion fails at its header.
+ * (1) `claimed` counts the tokens that the document has at least: those read and those that
+ *     headers promised. The list has room for as many and the limit on elements allows as many:
+ *     checked where a header claims, never for one element.
+ * (2) What is claimed and not yet read needs a byte each, so a lie of four billion fails at its
+ *     header.
  */
 #include "codec/msgpack.h"
 
@@ -19,13 +23,14 @@ enum { TOKENS_FIRST = 64 };
 #define NO_PARENT UINT32_MAX
 #define EXACT_MAX ((uint64_t)1 << 53) /* integers up to here are exact in a double */
 
-/* Where the reading is. Errors look at `at`, the first byte of the value being read. What reads a value returns the byte
- * behind it, or NULL and leaves the code in `failed`: a pointer in a register, where an out-parameter costs memory. */
+/* Where the reading is. Errors look at `at`, the first byte of the value being read. What reads a
+ * value returns the byte behind it, or NULL and leaves the code in `failed`: a pointer in a
+ * register, where an out-parameter costs memory. */
 struct scan {
     const uint8_t *start, *at, *end;
     struct token *list; /* of the tokens being filled */
     uint64_t claimed;   /* (1) */
-    uint64_t missing;   /* elements that the innermost open container still misses; stale while scan_value counts them */
+    uint64_t missing;   /* elements due in the innermost open container; scan_value counts a copy */
     uint32_t parent;    /* the innermost open container */
     uint32_t depth;     /* open containers */
     int failed;
@@ -58,7 +63,7 @@ static size_t scan_position(const struct scan *s)
     return (size_t)(s->at - s->start);
 }
 
-/* Room for `count` tokens. Doubles, so that a caller who keeps its list soon never grows it again. */
+/* Room for `count` tokens. Doubles, so that who keeps a list soon never grows it again. */
 static void tokens_reserve(struct tokens *tokens, uint64_t count)
 {
     if (count <= tokens->cap)
@@ -120,65 +125,75 @@ static void token_plain(struct token *t, enum token_type type)
     t->type = (uint8_t)type;
 }
 
-/* The header forms from 0xc0 to 0xdf: how many bytes follow the first one before content or elements begin, and the word
- * that errors use. For str, bin and ext the bytes are a length (for ext then a type); fixext has the type alone. */
+/* The header forms from 0xc0 to 0xdf: how many bytes follow the first one before content or
+ * elements begin, and the word that errors use. For str, bin and ext the bytes are a length (for
+ * ext then a type); fixext has the type alone. */
 static const struct form {
     uint8_t head_bytes;
     const char *word;
 } forms[32] = {
-    [0x00] = {0, "nil"},      [0x01] = {0, "0xc1"},     [0x02] = {0, "false"},    [0x03] = {0, "true"},
-    [0x04] = {1, "bin8"},     [0x05] = {2, "bin16"},    [0x06] = {4, "bin32"},    [0x07] = {2, "ext8"},
-    [0x08] = {3, "ext16"},    [0x09] = {5, "ext32"},    [0x0a] = {4, "float32"},  [0x0b] = {8, "float64"},
-    [0x0c] = {1, "uint8"},    [0x0d] = {2, "uint16"},   [0x0e] = {4, "uint32"},   [0x0f] = {8, "uint64"},
-    [0x10] = {1, "int8"},     [0x11] = {2, "int16"},    [0x12] = {4, "int32"},    [0x13] = {8, "int64"},
-    [0x14] = {1, "fixext1"},  [0x15] = {1, "fixext2"},  [0x16] = {1, "fixext4"},  [0x17] = {1, "fixext8"},
-    [0x18] = {1, "fixext16"}, [0x19] = {1, "str8"},     [0x1a] = {2, "str16"},    [0x1b] = {4, "str32"},
-    [0x1c] = {2, "array16"},  [0x1d] = {4, "array32"},  [0x1e] = {2, "map16"},    [0x1f] = {4, "map32"},
+    [0x00] = {0, "nil"},      [0x01] = {0, "0xc1"},    [0x02] = {0, "false"},
+    [0x03] = {0, "true"},     [0x04] = {1, "bin8"},    [0x05] = {2, "bin16"},
+    [0x06] = {4, "bin32"},    [0x07] = {2, "ext8"},    [0x08] = {3, "ext16"},
+    [0x09] = {5, "ext32"},    [0x0a] = {4, "float32"}, [0x0b] = {8, "float64"},
+    [0x0c] = {1, "uint8"},    [0x0d] = {2, "uint16"},  [0x0e] = {4, "uint32"},
+    [0x0f] = {8, "uint64"},   [0x10] = {1, "int8"},    [0x11] = {2, "int16"},
+    [0x12] = {4, "int32"},    [0x13] = {8, "int64"},   [0x14] = {1, "fixext1"},
+    [0x15] = {1, "fixext2"},  [0x16] = {1, "fixext4"}, [0x17] = {1, "fixext8"},
+    [0x18] = {1, "fixext16"}, [0x19] = {1, "str8"},    [0x1a] = {2, "str16"},
+    [0x1b] = {4, "str32"},    [0x1c] = {2, "array16"}, [0x1d] = {4, "array32"},
+    [0x1e] = {2, "map16"},    [0x1f] = {4, "map32"},
 };
 
 #define COLD __attribute__((cold, noinline))
 
 /* "at byte 12: string of 40 bytes, 7 are left" */
-static COLD const uint8_t *fail_short(struct scan *s, const char *what, uint64_t len, const char *unit, size_t left)
+static COLD const uint8_t *fail_short(struct scan *s, const char *what, uint64_t len,
+                                      const char *unit, size_t left)
 {
-    s->failed = error_set(s->error, ERROR_FORMAT, "at byte %zu: %s of %" PRIu64 " %s%s, %zu %s left", scan_position(s),
+    s->failed = error_set(s->error, ERROR_FORMAT,
+                          "at byte %zu: %s of %" PRIu64 " %s%s, %zu %s left", scan_position(s),
                           what, len, unit, len == 1 ? "" : "s", left, left == 1 ? "is" : "are");
     return NULL;
 }
 
 static COLD const uint8_t *fail_form(struct scan *s)
 {
-    s->failed = error_set(s->error, ERROR_FORMAT, "at byte %zu: 0xc1 begins no msgpack value", scan_position(s));
+    s->failed = error_set(s->error, ERROR_FORMAT, "at byte %zu: 0xc1 begins no msgpack value",
+                          scan_position(s));
     return NULL;
 }
 
 static COLD const uint8_t *fail_depth(struct scan *s, uint32_t depth)
 {
-    s->failed = error_set(s->error, ERROR_LIMIT, "at byte %zu: nested deeper than %" PRIu32, scan_position(s), depth);
+    s->failed = error_set(s->error, ERROR_LIMIT, "at byte %zu: nested deeper than %" PRIu32,
+                          scan_position(s), depth);
     return NULL;
 }
 
 static COLD const uint8_t *fail_elements(struct scan *s, uint32_t elements)
 {
-    s->failed = error_set(s->error, ERROR_LIMIT, "at byte %zu: more than %" PRIu32 " element%s", scan_position(s),
-                          elements, elements == 1 ? "" : "s");
+    s->failed = error_set(s->error, ERROR_LIMIT, "at byte %zu: more than %" PRIu32 " element%s",
+                          scan_position(s), elements, elements == 1 ? "" : "s");
     return NULL;
 }
 
 static COLD int fail_no_value(const struct scan *s)
 {
-    return error_set(s->error, ERROR_FORMAT, "at byte %zu: the bytes end where a value is due", scan_position(s));
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: the bytes end where a value is due",
+                     scan_position(s));
 }
 
 static COLD int fail_trailing(const struct scan *s, const uint8_t *p)
 {
     size_t left = (size_t)(s->end - p);
-    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %zu byte%s behind the value", (size_t)(p - s->start), left,
-                     left == 1 ? "" : "s");
+    return error_set(s->error, ERROR_FORMAT, "at byte %zu: %zu byte%s behind the value",
+                     (size_t)(p - s->start), left, left == 1 ? "" : "s");
 }
 
 /* str, bin: `len` bytes of content at `p`. */
-static inline const uint8_t *read_string(struct scan *s, struct token *t, const uint8_t *p, uint32_t len)
+static inline const uint8_t *read_string(struct scan *s, struct token *t, const uint8_t *p,
+                                         uint32_t len)
 {
     if ((size_t)(s->end - p) < len)
         return fail_short(s, "string", len, "byte", (size_t)(s->end - p));
@@ -197,8 +212,9 @@ static const uint8_t *read_ext(struct scan *s, struct token *t, const uint8_t *p
     return p + len;
 }
 
-/* Why every nan becomes the plain one: LuaJIT keeps types and pointers in the other bits of a nan, and its FFI does not look
- * when it loads a double. A nan with chosen bits would be a forged Lua object. */
+/* Why every nan becomes the plain one: LuaJIT keeps types and pointers in the other bits of a nan,
+ * and its FFI does not look when it loads a double. A nan with chosen bits would be a forged Lua
+ * object. */
 static void token_float(struct token *t, double number)
 {
     token_number(t, number == number ? number : __builtin_nan(""));
@@ -220,7 +236,7 @@ static void token_float64(struct token *t, const uint8_t *p)
     token_float(t, number);
 }
 
-/* The value whose first byte, at `s->at`, is 0xc0 to 0xdb: all forms there that hold no elements. */
+/* The value whose first byte, at `s->at`, is 0xc0 to 0xdb: the forms there without elements. */
 static const uint8_t *read_scalar(struct scan *s, struct token *t)
 {
     const struct form *form = &forms[*s->at - 0xc0];
@@ -262,7 +278,8 @@ static const uint8_t *read_scalar(struct scan *s, struct token *t)
     return content;
 }
 
-/* How many elements or pairs the array or map at `s->at` claims. Returns where the first of them would begin. */
+/* How many elements or pairs the array or map at `s->at` claims. Returns where the first of them
+ * would begin. */
 static inline const uint8_t *read_claim(struct scan *s, uint32_t *len)
 {
     uint8_t first = *s->at;
@@ -278,9 +295,10 @@ static inline const uint8_t *read_claim(struct scan *s, uint32_t *len)
     return head + form->head_bytes;
 }
 
-/* The array or map at `s->at` becomes token `index` and the innermost open container, unless its claim is too much. */
-static const uint8_t *open_container(struct scan *s, const struct msgpack_limits *limits, struct tokens *tokens,
-                                     uint32_t index)
+/* The array or map at `s->at` becomes token `index` and the innermost open container, unless its
+ * claim is too much. */
+static const uint8_t *open_container(struct scan *s, const struct msgpack_limits *limits,
+                                     struct tokens *tokens, uint32_t index)
 {
     bool is_map = *s->at < 0x90 || *s->at >= 0xde;
     uint32_t len = 0;
@@ -324,7 +342,8 @@ static void close_containers(struct scan *s, uint32_t count)
     }
 }
 
-/* The forms are asked for in the order in which events use them: keys and small texts, small numbers, the rest. */
+/* The forms are asked for in the order in which events use them: keys and small texts, small
+ * numbers, the rest. */
 static int scan_value(struct scan *s, const struct msgpack_limits *limits, struct tokens *tokens)
 {
     const uint8_t *p = s->start;
@@ -368,8 +387,8 @@ static int scan_value(struct scan *s, const struct msgpack_limits *limits, struc
     return 0;
 }
 
-int msgpack_tokens(const void *bytes, size_t len, const struct msgpack_limits *limits, struct tokens *tokens,
-                   struct error *error)
+int msgpack_tokens(const void *bytes, size_t len, const struct msgpack_limits *limits,
+                   struct tokens *tokens, struct error *error)
 {
     const uint8_t *start = bytes;
     struct scan s = {

@@ -1,4 +1,5 @@
-/* word8.h: eight bytes at once, for loops that look for the first byte of a text that needs care. */
+/* word8.h: eight bytes at once, for loops that look for the first byte of a text that needs care.
+ */
 #ifndef TIDEMILL_CODEC_WORD8_H
 #define TIDEMILL_CODEC_WORD8_H
 
