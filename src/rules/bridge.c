@@ -309,7 +309,7 @@ const struct buf *bridge_letters(const struct bridge *b, uint32_t *count)
     return &b->view.letters;
 }
 
-void bridge_seal(struct bridge *b)
+static void forget_batch(struct bridge *b)
 {
     states_seal(b->states);
     buf_reset(&b->view.out, KEEP_BYTES);
@@ -318,10 +318,28 @@ void bridge_seal(struct bridge *b)
     b->view.effect_count = b->view.letter_count = 0;
 }
 
+void bridge_seal(struct bridge *b, struct sealed_batch *into)
+{
+    struct sealed_batch sealed = {.out = b->view.out, .effects = b->view.effects, .count = b->view.effect_count,
+                                  .cap = b->view.effect_cap};
+    b->view.out = into->out;
+    b->view.effects = into->effects;
+    b->view.effect_cap = into->cap;
+    *into = sealed;
+    forget_batch(b);
+}
+
+void sealed_batch_fini(struct sealed_batch *s)
+{
+    buf_fini(&s->out);
+    free(s->effects);
+    *s = (struct sealed_batch){0};
+}
+
 void bridge_drop(struct bridge *b)
 {
     states_discard(b->states);
-    bridge_seal(b);
+    forget_batch(b);
     states_drop(b->states);
     b->answer_count = 0;
 }
@@ -535,7 +553,7 @@ int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot)
 
 void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms)
 {
-    states_put(b->states, slot, bytes, len, head, expiry_ms);
+    states_put(b->states, slot, bytes, len, head, expiry_ms, b->view.clock_ms);
 }
 
 /* Takes back all that this batch did. */

@@ -83,8 +83,16 @@ const struct effect *bridge_effects(struct bridge *b, uint32_t *count);
 const char *bridge_effect_bytes(const struct bridge *b, const struct effect *effect);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
 
-/* The batch is sent: its states are now what Redis will have. */
-void bridge_seal(struct bridge *b);
+/* The effects of a batch that is sent, for telling what Redis refused of them. */
+struct sealed_batch {
+    struct buf out;
+    struct effect *effects;
+    uint32_t count, cap;
+};
+void sealed_batch_fini(struct sealed_batch *s);
+
+/* The batch is sent: its states are now what Redis will have. Its effects move to `into`, whose memory is taken for the next. */
+void bridge_seal(struct bridge *b, struct sealed_batch *into);
 
 /* Forgets the batch and every cached state. */
 void bridge_drop(struct bridge *b);

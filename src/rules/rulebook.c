@@ -172,6 +172,9 @@ static void keep_rules(struct rulebook *book, lua_State *L)
             lua_pop(L, 1);
         }
         rule->streams = streams;
+        lua_pop(L, 1);
+        lua_getfield(L, -1, "ttl");
+        rule->has_ttl = lua_isnumber(L, -1);
         lua_pop(L, 2);
     }
     lua_pop(L, 1);
@@ -351,6 +354,11 @@ const char *rulebook_rule_name(const struct rulebook *book, uint32_t number)
 const char *rulebook_rule_version(const struct rulebook *book, uint32_t number)
 {
     return number >= 1 && number <= book->rule_count ? book->rules[number - 1].version : "";
+}
+
+bool rulebook_has_ttl(const struct rulebook *book, uint32_t number)
+{
+    return number >= 1 && number <= book->rule_count && book->rules[number - 1].has_ttl;
 }
 
 bool rulebook_reads(struct rulebook *book, const char *name, size_t len)

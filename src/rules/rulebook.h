@@ -24,6 +24,7 @@ struct rule_info {
     const char *name, *version, *file;
     const char *const *streams; /* names and globs */
     size_t stream_count;
+    bool has_ttl;             /* its states expire */
     uint64_t failed, skipped; /* events, since the start */
     bool asks, uses_state;    /* as far as is known yet */
 };
@@ -52,6 +53,7 @@ const char *rulebook_stream_name(const struct rulebook *book, uint32_t stream);
 uint32_t rulebook_rule_number(const struct rulebook *book, const char *name, size_t len);
 const char *rulebook_rule_name(const struct rulebook *book, uint32_t number);
 const char *rulebook_rule_version(const struct rulebook *book, uint32_t number);
+bool rulebook_has_ttl(const struct rulebook *book, uint32_t number);
 /* Do rules read a stream of this name? */
 bool rulebook_reads(struct rulebook *book, const char *name, size_t len);
 

@@ -16,7 +16,6 @@ struct slot {
     uint32_t key_len;
     bool is_changed;  /* in `changed`: must not be dropped */
     bool is_touched;  /* since the clock hand came by */
-    uint32_t batch;   /* the batch that touched it last */
     char key[];
 };
 
@@ -27,7 +26,6 @@ struct states {
     size_t changed_count, changed_cap;
     size_t bytes, most_bytes;
     size_t hand;
-    uint32_t batch;
     uint64_t seed;
 };
 
@@ -137,7 +135,6 @@ struct state_slot *states_find(struct states *s, uint32_t rule, const char *key,
     if (slot == NULL)
         return NULL;
     slot->is_touched = true;
-    slot->batch = s->batch;
     return &slot->view;
 }
 
@@ -193,7 +190,6 @@ bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_le
     slot->key_len = (uint32_t)key_len;
     memcpy(slot->key, key, key_len);
     slot->is_touched = true;
-    slot->batch = s->batch;
     s->table[place_of(s, hash, rule, key, key_len)] = slot;
     s->count++;
     s->bytes += slot_bytes(slot);
@@ -226,11 +222,13 @@ static void note_change(struct states *s, struct slot *slot)
     }
 }
 
-void states_put(struct states *s, struct state_slot *view, const char *bytes, uint32_t len, uint32_t head, double expiry_ms)
+void states_put(struct states *s, struct state_slot *view, const char *bytes, uint32_t len, uint32_t head, double expiry_ms,
+                double now_ms)
 {
     struct slot *slot = (struct slot *)view;
+    bool is_expired = view->expiry_ms != 0 && view->expiry_ms <= now_ms;
     assert(head <= len);
-    if (len > 0 && view->len > 0 && len - head == view->len - view->head &&
+    if (len > 0 && view->len > 0 && !is_expired && len - head == view->len - view->head &&
         memcmp(bytes + head, view->bytes + view->head, len - head) == 0)
         return;
     if (len == 0 && view->len == 0)
@@ -282,7 +280,6 @@ static void remove_at(struct states *s, size_t i)
 void states_begin(struct states *s)
 {
     assert(s->changed_count == 0);
-    s->batch++;
     /* Two turns at most: the first may only clear marks. */
     for (size_t steps = 0; s->bytes > s->most_bytes && steps < 2 * (s->mask + 1); steps++) {
         s->hand = (s->hand + 1) & s->mask;
@@ -311,16 +308,6 @@ bool states_next_change(const struct states *s, size_t *cursor, struct state_cha
         .len = slot->view.len,
     };
     return true;
-}
-
-bool states_is_alive(struct states *s, uint32_t rule, const char *key, size_t key_len, double now_ms)
-{
-    const struct slot *slot = s->table[place_of(s, hash_key(s->seed, rule, key, key_len), rule, key, key_len)];
-    if (slot == NULL)
-        return false;
-    if (slot->is_changed)
-        return true;
-    return slot->view.len > 0 && (slot->view.expiry_ms == 0 || slot->view.expiry_ms > now_ms);
 }
 
 size_t states_bytes(const struct states *s)

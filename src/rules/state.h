@@ -38,8 +38,10 @@ struct state_slot *states_find(struct states *s, uint32_t rule, const char *key,
  * not touch a slot that is there already. */
 bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len, const char *bytes, size_t len);
 
-/* The new bytes of a slot (len 0: no state any more). Does nothing when the part behind `head` is the same. */
-void states_put(struct states *s, struct state_slot *slot, const char *bytes, uint32_t len, uint32_t head, double expiry_ms);
+/* The new bytes of a slot (len 0: no state any more). Does nothing when the part behind `head` is the same, unless what the
+ * slot holds had expired at `now_ms`. */
+void states_put(struct states *s, struct state_slot *slot, const char *bytes, uint32_t len, uint32_t head, double expiry_ms,
+                double now_ms);
 
 /* A batch: begin (evicts), then either discard (all puts are undone; the batch goes on, or begins again) or seal. */
 void states_begin(struct states *s);
@@ -56,10 +58,6 @@ struct state_change {
     size_t len;
 };
 bool states_next_change(const struct states *s, size_t *cursor, struct state_change *change);
-
-/* True when a key is in the cache with a state that is not expired at `now_ms`, or was changed by this batch: then a sweep
- * must leave it alone. */
-bool states_is_alive(struct states *s, uint32_t rule, const char *key, size_t key_len, double now_ms);
 
 /* Reads the head of packed bytes: false when they are no [expiry, version, state]. */
 bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *version, uint32_t *head);

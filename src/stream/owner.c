@@ -294,7 +294,7 @@ static void place_source(struct owner *o, struct source *s, const struct reply *
         return;
     }
     if (!group->exists && !is_lost) {
-        if (s->is_later)
+        if (s->is_later || (s->pattern != NULL && ctl_field(ctl, "since", s->pattern) != NULL))
             place_at(s, (struct stream_id){0}, facts);
         else
             place_from(o, s, facts);

@@ -24,9 +24,12 @@ struct source {
     size_t name_len;
     uint32_t number;            /* the kernel's number of the stream; 0: the inbox */
     struct stream_id committed; /* as in ctl */
+    struct stream_id sent;      /* as the commit in flight will leave it, when sent_count > 0 */
+    uint64_t sent_count;        /* entries that the commit in flight is about */
     int64_t read;               /* entries of the stream up to there, as XGROUP's ENTRIESREAD counts them; -1: not known */
     bool is_known;              /* its position is in ctl, so it may be read */
     bool has_group;             /* the consumer group that shows the position exists, as far as we know */
+    const char *pattern;        /* the glob that brought it, or NULL; not owned */
     bool is_later;              /* appeared under a glob that the group knew already: begins at its start, whatever --from says */
     bool is_left_out;           /* the key holds another type: not read until a probe finds otherwise */
     uint64_t lost;              /* entries trimmed before we read them, as far as they could be counted */

@@ -1,5 +1,6 @@
--- kernel.lua: everything about rules that is not bytes or sockets. It runs batches of events through rules and collects what
--- they want done; it knows neither Redis nor where events come from (that is the host: the engine in C, or the test kit).
+-- kernel.lua: everything about rules that is not bytes or sockets. It runs batches of events through rules and collects
+-- what they want done; it knows neither Redis nor where events come from (that is the host: the engine in C, or the test
+-- kit).
 --
 --   begin(partition, last) ──> run ──done──> effects, letters, changed states are in the bridge `c`
 --                               │  ▲
@@ -51,8 +52,8 @@ end
 ---@param limits table  effects, effect_bytes, state_bytes
 function kernel.new(host, book, limits)
   local K = setmetatable({
-    host = host, call = call, limits = limits, rules = book.rules, lists = {}, stream_names = {}, stream_index = {},
-    partitions = {}, key_text = value.key_text, packed = pack.bytes(), pack_state = pack.state,
+    host = host, call = call, limits = limits, rules = book.rules, sources = book.sources, lists = {}, stream_names = {},
+    stream_index = {}, partitions = {}, key_text = value.key_text, packed = pack.bytes(), pack_state = pack.state,
   }, kernel)
   K.state_of = state_reader(K)
   K.constructor = function(R, tokens, s)
@@ -72,11 +73,15 @@ function kernel.new(host, book, limits)
     return given == nil and ("the key '%s' is missing"):format(name)
       or ("the key '%s' must be a string or a number, it is a %s"):format(name, type(given))
   end
-  K.fail = function(p, R, i, reason, message, traceback, key) return K:fail_event(p, R, i, reason, message, traceback, key) end
+  K.fail = function(p, R, i, reason, message) return K:fail_event(p, R, i, reason, message) end
   K.undecodable = function(p, i) return K:undecodable_entry(p, i) end
   K.defer = function(p, R, i, event, key) return K:defer_event(p, R, i, event, key) end
   K.must_wait = function(p, R, i, event, key) return K:wait_behind(p, R, i, event, key) end
   K.save = function(p, c, R, slot, ctx, i, key) return K:save_state(p, c, R, slot, ctx, i, key) end
+  K.on_error = function(err)
+    call.trace = err ~= UNWIND and K:traceback() or ""
+    return err
+  end
   for index, R in ipairs(K.rules) do
     R.index, R.builders, R.asks, R.uses_state = index, {}, false, false
     R.failed, R.skipped = 0, 0
@@ -91,7 +96,7 @@ end
 function kernel:open(c)
   local p = {
     c = c, waiting = {}, waiting_count = 0, parked = {}, questions = {}, lookups = {}, written = {}, refused = nil,
-    tracks_writes = false, has_driven = false,
+    tracks_writes = false, has_driven = false, last = -1,
   }
   self.partitions[#self.partitions + 1] = p
   return p
@@ -123,7 +128,8 @@ local function cut_text(text)
   return text
 end
 
--- Takes the effects of (entry, rule) back. Those of a handler that ran straight through are the last ones.
+-- Takes the effects of (entry, rule) back. Those of a handler that ran straight through are the last ones; those of a task
+-- lie anywhere.
 local function undo_effects(c, i, index, task)
   local n = c.effect_count
   while n > 0 and c.effects[n - 1].entry == i and c.effects[n - 1].rule == index do
@@ -132,7 +138,7 @@ local function undo_effects(c, i, index, task)
   end
   c.effect_count = n
   if task then
-    for k = 0, tonumber(n) - 1 do
+    for k = 0, n - 1 do
       local effect = c.effects[k]
       if effect.entry == i and effect.rule == index then effect.len = 0 end
     end
@@ -148,7 +154,7 @@ function kernel:fail_event(p, R, i, reason, message, traceback, key)
     R.skipped = R.skipped + 1
     return
   end
-  if R.on_error == "stop" then
+  if R.on_error == "stop" and c.entries[i].attempts == 0 then
     if not p.stop_at or i < p.stop_at then
       p.stop_at = i
       p.stop_text = ("rule %s: %s: %s"):format(R.name, reason, message)
@@ -165,29 +171,42 @@ end
 
 -- ── state ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-function kernel:save_state(p, c, R, slot, ctx, i, key)
+-- Why a state cannot be kept: takes back what the handler did.
+local function refuse_state(K, p, c, R, i, key, task, message)
+  undo_effects(c, i, R.index, task)
+  return K:fail_event(p, R, i, "state", message, nil, key)
+end
+
+function kernel:save_state(p, c, R, slot, ctx, i, key, task)
   local state = raw_get(ctx, "state")
   if state == nil or (type(state) == "table" and next(state) == nil) then
     if slot.len > 0 then self.host.put(c, slot, nil, 0, 0, 0) end
     return
   end
   if type(state) ~= "table" then
-    undo_effects(c, i, R.index, call.task)
-    return self:fail_event(p, R, i, "state", ("ctx.state must be a table or nil, it is a %s"):format(type(state)), nil, key)
+    return refuse_state(self, p, c, R, i, key, task, ("ctx.state must be a table or nil, it is a %s"):format(type(state)))
   end
   local expiry = R.ttl and c.clock_ms + R.ttl or 0
   local len, why = self.pack_state(expiry, R.state_version, state)
-  if not len or len > self.limits.state_bytes then
-    undo_effects(c, i, R.index, call.task)
-    return self:fail_event(p, R, i, "state", len and ("the state of this key is %d bytes, more than limits.state_kb allows"):format(len)
-      or "the state cannot be kept: " .. why, nil, key)
+  if not len then return refuse_state(self, p, c, R, i, key, task, "the state cannot be kept: " .. why) end
+  if len > self.limits.state_bytes then
+    return refuse_state(self, p, c, R, i, key, task,
+      ("the state of this key is %d bytes, more than limits.state_kb allows"):format(len))
   end
+  -- `put` writes nothing when the bytes are the same; those of an expired state are gone, though they still lie there.
+  if slot.expiry_ms ~= 0 and slot.expiry_ms <= c.clock_ms then self.host.put(c, slot, nil, 0, 0, 0) end
   self.host.put(c, slot, self.packed, len, pack.STATE_HEAD, expiry)
 end
 
 -- ── events that wait ────────────────────────────────────────────────────────────────────────────────────────────────────
 -- A task is one event for one rule that could not run in its turn: its state is not here yet, an earlier event of its key
 -- waits, or its handler waits for an answer. Tasks of one rule and key stand in a queue; only its head runs or is parked.
+--
+--   rule, entry, event, key   what is to run
+--   ctx, co                   once it has begun: its own ctx, and the coroutine that its handler runs in
+--   has_state                 the state was loaded for it
+--   ordinal, bytes, random    its share of `call` while it is parked
+--   answer, refusal           what its question brought
 
 local DONE = {}
 
@@ -243,16 +262,31 @@ local function handler_loop(on_event, event, ctx)
   end
 end
 
+-- The event of a task once more: its handler has begun, and may have changed the table.
+function kernel:event_again(p, R, i)
+  local c = p.c
+  local s, tokens = self.host.decode(c, i), c.event_tokens.list
+  local event
+  if s >= 0 then event = (R.builders[s] or self.constructor(R, tokens, s))(tokens) else event = self.generic(R, tokens) end
+  call.key, call.ordinal, call.random = nil, 2147483647, nil -- as in step.lua
+  if R.when_function then R.when_function(event) end
+  if R.check then R.check(event, c.texts ~= 0) end
+  if R.key_function then R.key_function(event) end
+  return event
+end
+
 -- Starts or resumes a task. Returns what its coroutine returned, or nil when it first needs its state.
 function kernel:advance(p, task)
   local R, c = task.rule, p.c
+  call.key = task.key
   if task.co then
     call.ordinal, call.bytes, call.random = task.ordinal, task.bytes, task.random
     return coroutine.resume(task.co, task.answer, task.refusal)
   end
-  task.ctx = table.remove(R.spare_contexts) or context.create(self, R)
+  task.ctx = task.ctx or table.remove(R.spare_contexts) or context.create(self, R)
   rawset(task.ctx, "key", task.key)
   rawset(task.ctx, "state", nil)
+  task.has_state = R.uses_state
   if R.uses_state then
     local slot = self.host.find(c, R.index, task.key, #task.key)
     if slot == nil then
@@ -268,11 +302,23 @@ function kernel:advance(p, task)
   return coroutine.resume(task.co, R.on_event, task.event, task.ctx)
 end
 
+-- After a handler returned: its state is kept, and what it ran in is free for others.
+function kernel:finish(p, task)
+  local R, c = task.rule, p.c
+  if task.has_state then
+    local slot = self.host.find(c, R.index, task.key, #task.key)
+    self:save_state(p, c, R, slot, task.ctx, task.entry, task.key, task)
+  end
+  R.spare_contexts[#R.spare_contexts + 1], R.spare_coroutines[#R.spare_coroutines + 1] = task.ctx, task.co
+  c.at_rule = 0
+  return true
+end
+
 -- Runs one task until it is done (true) or waits (false).
-function kernel:run_task(p, task)
+local function run_now(self, p, task)
   local R, c, i = task.rule, p.c, task.entry
   c.at_entry, c.at_rule = i, R.index
-  call.task, call.rule, call.key = task, R, task.key
+  call.task, call.rule = task, R
   local ok, first, question = self:advance(p, task)
   call.task = nil
   task.ordinal, task.bytes, task.random = call.ordinal, call.bytes, call.random
@@ -282,22 +328,33 @@ function kernel:run_task(p, task)
     park(p, task)
     return false
   end
-  if ok and first == DONE then
-    if R.uses_state then self:save_state(p, c, R, self.host.find(c, R.index, task.key, #task.key), task.ctx, i, task.key) end
-    R.spare_contexts[#R.spare_contexts + 1], R.spare_coroutines[#R.spare_coroutines + 1] = task.ctx, task.co
-    c.at_rule = 0
-    return true
-  end
+  if ok and first == DONE then return self:finish(p, task) end
   undo_effects(c, i, R.index, task)
   if ok then
     self:fail_with(p, R, i, "a handler must not yield", "", task.key)
   elseif call.unwind == "redo" then
     call.unwind, task.co = nil, nil
-    return self:run_task(p, task)
+    if self.host.redo then self.host.redo(c, i, R) end
+    local built, event = pcall(self.event_again, self, p, R, i)
+    if built then
+      task.event = event
+      return run_now(self, p, task)
+    end
+    self:fail_with(p, R, i, event, "", task.key)
   else
-    self:fail_with(p, R, i, first, self.traceback(task.co), task.key)
+    self:fail_with(p, R, i, first, first ~= UNWIND and self:traceback(task.co) or "", task.key)
   end
   return true
+end
+
+-- A task may run when later events have passed already; for it the clock still stands at its own.
+function kernel:run_task(p, task)
+  local c = p.c
+  local latest = c.clock_ms
+  c.clock_ms = c.entries[task.entry].clock_ms
+  local is_done = run_now(self, p, task)
+  c.clock_ms = latest
+  return is_done
 end
 
 -- Runs the queue of a rule and key until it is empty or its head waits.
@@ -315,7 +372,7 @@ end
 
 -- ── lookups ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- Puts a question of `ctx.redis` (context.lua) on the list of what the host fetches.
+-- Puts a question of `ctx.redis` (context.lua) on the list of what the host fetches: { argv, keys or nil for any key }.
 function kernel:ask(p, task, question)
   p.questions[#p.questions + 1] = { task = task, question = question }
   p.lookups[#p.lookups + 1] = { entry = task.entry, keys = question.keys }
@@ -380,15 +437,16 @@ function kernel:fail_with(p, R, i, err, traceback, key)
   return self:fail_event(p, R, i, reason, message or message_of(err), traceback, key)
 end
 
--- The frames of the rule's own files, newest first, one a line: "cart.lua:12: in function <cart.lua:10>".
-function kernel.traceback(co)
+-- The frames of the rule's own files, newest first, one a line: "cart.lua:12: in function 'total'".
+function kernel:traceback(co)
   local lines = {}
   for level = 0, 100 do
     local info
     if co then info = debug.getinfo(co, level, "Sln") else info = debug.getinfo(level + 1, "Sln") end
     if not info then break end
-    if info.source:sub(1, 1) == "@" and info.source:match "%.lua$" and not info.source:find("tidemill/", 1, true) then
-      local name = info.name and ("function '%s'"):format(info.name) or ("function <%s:%d>"):format(info.short_src, info.linedefined)
+    if self.sources[info.source] then
+      local name = info.name and ("function '%s'"):format(info.name)
+        or ("function <%s:%d>"):format(info.short_src, info.linedefined)
       lines[#lines + 1] = ("%s:%d: in %s"):format(info.short_src, info.currentline, name)
     end
     if #lines == 20 then break end
@@ -396,23 +454,19 @@ function kernel.traceback(co)
   return table.concat(lines, "\n")
 end
 
-local function on_error(err)
-  call.trace = err ~= UNWIND and kernel.traceback() or ""
-  return err
-end
-
--- After an error in the batch loop: blames the rule that was running. Returns the event and the place in its list of rules to
--- go on at.
+-- After an error in the batch loop: blames the rule that was running. Returns the event and the place in its list of rules
+-- to go on at.
 function kernel:failed(p, list, err)
   local c = p.c
   local i, R = c.at_entry, self.rules[c.at_rule]
-  if not R then error("in the kernel itself: " .. message_of(err) .. "\n" .. (call.trace or ""), 0) end
+  if not R then error("in the kernel itself: " .. message_of(err), 0) end
   local position = 1
   while list.rules[position] ~= R and position < #list.rules do position = position + 1 end
   undo_effects(c, i, R.index)
   if call.unwind == "redo" then
     call.unwind = nil
     c.at_rule = 0
+    if self.host.redo then self.host.redo(c, i, R) end
     return i, position
   end
   self:fail_with(p, R, i, err, call.trace, call.key)
@@ -442,7 +496,7 @@ local function mixed_loop(lists, clock, p, c, first, last)
 end
 
 local function drive(self, p, first, last)
-  local c, clock = p.c, self.host.clock
+  local c, clock, on_error = p.c, self.host.clock, self.on_error
   local i, from = first, 1
   while i <= last do
     local entry = c.entries[i]
@@ -479,12 +533,13 @@ end
 ---Starts a batch of `count` entries that stand in the bridge. Nothing of an earlier try remains.
 function kernel:begin(p, count)
   p.last = math.min(count, p.most or count) - 1
-  p.is_stopped = false
+  p.stopped_at, p.stopped_by = nil, nil
   reset(self, p)
 end
 
 ---Runs the batch as far as it goes. "wait": the host must fetch `c`'s wants and requests, then call again. "done": the first
----`processed` entries are done; what they want is in `c`. is_stopped: the entry after them failed in a rule with on_error "stop".
+---`processed` entries are done; what they want is in `c`. `stopped`: why the entry after them stopped its rule (on_error =
+---"stop").
 ---@return "wait"|"done" status, number processed, string|nil stopped
 function kernel:run(p)
   call.partition = p
@@ -509,23 +564,23 @@ function kernel:run(p)
     local before = first_conflict(p)
     local again = p.wants_again
     p.wants_again = false
-    if p.stop_at and (not before or p.stop_at <= before) then
-      before, again, p.is_stopped, p.stopped_by = p.stop_at, true, true, p.stop_text
+    if p.stop_at and (not before or p.stop_at < before) then -- at `before` itself it may have failed by a wrong answer
+      before, again, p.stopped_at, p.stopped_by = p.stop_at, true, p.stop_at, p.stop_text
     elseif before then
       again, p.most = true, math.max(1, before * 2) -- writers and askers of one key: do not compute the rest in vain again
     end
     if not again then break end
     if before then p.last = before - 1 end
-    local stopped = p.is_stopped
     reset(self, p)
-    p.is_stopped = stopped
   end
   call.partition = nil
-  if p.most and not p.is_stopped then
+  -- A second try may have ended before the place where the first one stopped, because time was up.
+  local stopped = p.stopped_at == p.last + 1 and p.stopped_by or nil
+  if p.most and not stopped then
     p.most = p.most * 2
     if p.most > 100000 then p.most = nil end
   end
-  return "done", p.last + 1, p.is_stopped and p.stopped_by or nil
+  return "done", p.last + 1, stopped
 end
 
 return kernel

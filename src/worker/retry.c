@@ -1,0 +1,119 @@
+/* retry.c: see retry.h. */
+#include "worker/retry.h"
+
+#include "base/clock.h"
+#include "codec/msgpack.h"
+#include "redis/command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct reply *field(const struct retry *r, const char *name)
+{
+    static const struct reply empty = {.type = REPLY_STRING, .text = ""};
+    const struct reply *value = reply_field(r->letter, name);
+    return value != NULL && value->type == REPLY_STRING ? value : &empty;
+}
+
+/* The raw entry: a msgpack array of field, value, … as replies. NULL when it is none. */
+static const struct reply *unpack_event(struct retry *r, uint32_t *size)
+{
+    static const struct msgpack_limits limits = {.depth = 1, .elements = 1 << 20};
+    const struct reply *packed = field(r, "event");
+    struct tokens tokens = {0};
+    struct reply *fields = NULL;
+    if (packed->len == 0 || msgpack_tokens(packed->text, packed->len, &limits, &tokens, NULL) != 0 ||
+        tokens.list[0].type != TOKEN_ARRAY || tokens.list[0].len % 2 != 0)
+        goto out;
+    uint32_t count = tokens.list[0].len;
+    fields = arena_alloc(&r->arena, sizeof *fields);
+    *fields = (struct reply){.type = REPLY_ARRAY, .count = count};
+    fields->elements = arena_alloc(&r->arena, (count + 1) * sizeof *fields->elements);
+    *size = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct token *t = &tokens.list[i + 1];
+        struct reply *text = arena_alloc(&r->arena, sizeof *text);
+        *text = (struct reply){.type = REPLY_STRING, .len = t->type == TOKEN_STRING ? t->len : 0, .text = ""};
+        if (text->len > 0)
+            text->text = t->bytes;
+        *size += (uint32_t)text->len;
+        fields->elements[i] = text;
+    }
+out:
+    tokens_fini(&tokens);
+    return fields;
+}
+
+void retry_init(struct retry *r, struct rulebook *book, const struct batch_entry *inbox_entry, const char *refusal)
+{
+    *r = (struct retry){.letter = inbox_entry->fields};
+    const struct reply *rule = field(r, "rule"), *stream = field(r, "stream"), *id = field(r, "id");
+    long long attempts = reply_number(field(r, "attempts"), 1);
+    struct stream_id at = {0};
+    if (refusal != NULL) {
+        snprintf(r->hopeless, sizeof r->hopeless, "%s", refusal);
+        return;
+    }
+    if (reply_is_text(field(r, "reason"), "refused")) {
+        r->is_command = field(r, "payload")->len > 0;
+        r->command = *field(r, "payload");
+        if (!r->is_command)
+            snprintf(r->hopeless, sizeof r->hopeless, "the refused command was not kept");
+        return;
+    }
+    uint32_t number = rulebook_rule_number(book, rule->text, rule->len);
+    if (rule->len > 0 && number == 0) {
+        snprintf(r->hopeless, sizeof r->hopeless, "cannot be tried again: no rule named '%.64s' is loaded", rule->text);
+        return;
+    }
+    const struct reply *fields = unpack_event(r, &r->entry.size);
+    if (fields == NULL || stream->len == 0 || !stream_id_parse(id->text, id->len, &at)) {
+        snprintf(r->hopeless, sizeof r->hopeless, "cannot be tried again: the raw event was not kept");
+        return;
+    }
+    r->is_event = true;
+    r->entry.ms = (double)at.ms;
+    r->entry.seq = at.seq;
+    r->entry.fields = fields;
+    r->entry.stream = rulebook_stream(book, stream->text, stream->len);
+    r->entry.only = (uint16_t)number;
+    r->entry.attempts = attempts < 1 ? 1 : attempts > 60000 ? 60000 : (uint16_t)attempts;
+}
+
+void retry_fini(struct retry *r)
+{
+    arena_fini(&r->arena);
+    *r = (struct retry){0};
+}
+
+void retry_describe(const struct retry *r, struct letter *letter)
+{
+    letter->stream = field(r, "stream")->text;
+    letter->id = field(r, "id")->text;
+    letter->rule = field(r, "rule")->text;
+    letter->version = field(r, "version")->text;
+    letter->traceback = "";
+    letter->key = field(r, "key")->text;
+    letter->key_len = field(r, "key")->len;
+    letter->payload = field(r, "payload")->text;
+    letter->payload_len = field(r, "payload")->len;
+    letter->at_ms = clock_wall_ms();
+    letter->attempts = (unsigned)reply_number(field(r, "attempts"), 1) + 1;
+}
+
+void retry_add_removal(const struct retry *r, struct commit *commit, const struct keys *keys, int64_t dlq_maxlen,
+                       struct stream_id inbox_id)
+{
+    char id[STREAM_ID_TEXT];
+    stream_id_format(inbox_id, id);
+    command_append(commit_add_command(commit, "XDEL inbox"), "XDEL", keys->inbox.data, id, NULL);
+    if (r->is_event || r->is_command)
+        return;
+    struct letter letter = {.reason = field(r, "reason")->text, .message = r->hopeless};
+    retry_describe(r, &letter);
+    struct retry kept = {.letter = r->letter};
+    uint32_t size;
+    letter.fields = unpack_event(&kept, &size);
+    letter_append(commit_add_command(commit, "XADD dlq"), keys->dlq.data, dlq_maxlen, &letter);
+    retry_fini(&kept);
+}
