@@ -4,7 +4,7 @@ local C = require("spec.support.header").load("src/config/options.h", "src/confi
 local function rows()
   local list = {}
   for i = 0, tonumber(C.option_count) - 1 do
-    list[#list + 1] = C.options[i]
+    list[#list + 1] = C.option_table[i]
   end
   return list
 end

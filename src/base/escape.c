@@ -16,8 +16,8 @@ size_t escape_utf8_len(const void *bytes, size_t len)
             return 0;
     }
     /* Overlong forms, surrogates and what lies beyond U+10FFFF. */
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f))
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
         return 0;
     return size;
 }
@@ -46,7 +46,8 @@ static void append_control(struct buf *out, unsigned char c, enum escape_style s
         buf_printf(out, style == STYLE_JSON ? "\\u%04x" : "\\x%02x", c);
 }
 
-static void append_styled(struct buf *out, const unsigned char *p, size_t len, enum escape_style style)
+static void append_styled(struct buf *out, const unsigned char *p, size_t len,
+                          enum escape_style style)
 {
     size_t plain = 0; /* where the run of bytes that stay as they are begins */
     for (size_t i = 0; i < len;) {
@@ -66,7 +67,8 @@ static void append_styled(struct buf *out, const unsigned char *p, size_t len, e
         else if (is_control)
             append_control(out, p[i], style);
         else
-            buf_printf(out, style == STYLE_JSON ? "\\u%04x" : "\\x%02x", p[i + 1]); /* U+0080 to U+009F */
+            buf_printf(out, style == STYLE_JSON ? "\\u%04x" : "\\x%02x",
+                       p[i + 1]); /* U+0080 to U+009F */
         i += size > 0 ? size : 1;
         plain = i;
     }

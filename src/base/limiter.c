@@ -1,4 +1,5 @@
-/* limiter.c: see limiter.h. A short list, searched from the front: kinds are few, and what repeats is rare. */
+/* limiter.c: see limiter.h. A short list, searched from the front: kinds are few, and what repeats
+ * is rare. */
 #include "base/limiter.h"
 
 #include <stddef.h>
@@ -8,13 +9,15 @@
 static struct limiter_kind *limiter_find(struct limiter *l, const char *kind)
 {
     for (int i = 0; i < LIMITER_KINDS; i++) {
-        if (l->kinds[i].name[0] != '\0' && strncmp(l->kinds[i].name, kind, LIMITER_NAME_LEN - 1) == 0)
+        if (l->kinds[i].name[0] != '\0' &&
+            strncmp(l->kinds[i].name, kind, LIMITER_NAME_LEN - 1) == 0)
             return &l->kinds[i];
     }
     return NULL;
 }
 
-/* A free place, or that of the kind that spoke longest ago and owes no count; NULL when every kind owes one. */
+/* A free place, or that of the kind that spoke longest ago and owes no count; NULL when every kind
+ * owes one. */
 static struct limiter_kind *limiter_place(struct limiter *l)
 {
     struct limiter_kind *oldest = NULL;
@@ -28,7 +31,8 @@ static struct limiter_kind *limiter_place(struct limiter *l)
     return oldest;
 }
 
-bool limiter_may_pass(struct limiter *l, const char *kind, int tag, uint64_t now_ms, uint64_t *held_count)
+bool limiter_may_pass(struct limiter *l, const char *kind, int tag, uint64_t now_ms,
+                      uint64_t *held_count)
 {
     struct limiter_kind *k = limiter_find(l, kind);
     if (k != NULL && now_ms < k->free_at_ms) {
@@ -51,7 +55,8 @@ bool limiter_may_pass(struct limiter *l, const char *kind, int tag, uint64_t now
     return true;
 }
 
-bool limiter_take_held(struct limiter *l, uint64_t now_ms, const char **kind, int *tag, uint64_t *held_count)
+bool limiter_take_held(struct limiter *l, uint64_t now_ms, const char **kind, int *tag,
+                       uint64_t *held_count)
 {
     for (int i = 0; i < LIMITER_KINDS; i++) {
         struct limiter_kind *k = &l->kinds[i];

@@ -4,15 +4,15 @@
 #include "base/clock.h"
 #include "base/escape.h"
 #include "base/limiter.h"
+#include "base/terminal.h"
+#include "base/utc.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { PAIRS_MOST = 2 * 24, NUMBERS = 16, NUMBER_LEN = 24, LINE_KEEP = 4096 };
@@ -29,7 +29,8 @@ static const struct {
 
 static const char *const formats[] = {[LOG_TEXT] = "text", [LOG_JSON] = "json"};
 
-/* The one log of the process. The lock guards the limiter only: name lookups and loaders log from threads of their own. */
+/* The one log of the process. The lock guards the limiter only: name lookups and loaders log from
+ * threads of their own. */
 static struct {
     enum log_level least;
     enum log_format format;
@@ -40,12 +41,9 @@ static struct {
 
 void log_configure(enum log_level least, enum log_format format)
 {
-    const char *no_colour = getenv("NO_COLOR");
-    const char *terminal = getenv("TERM");
     the_log.least = least;
     the_log.format = format;
-    the_log.is_coloured = format == LOG_TEXT && isatty(STDERR_FILENO) && (no_colour == NULL || no_colour[0] == '\0') &&
-                          (terminal == NULL || strcmp(terminal, "dumb") != 0);
+    the_log.is_coloured = format == LOG_TEXT && terminal_has_colour(STDERR_FILENO);
 }
 
 bool log_level_parse(const char *text, enum log_level *level)
@@ -73,15 +71,6 @@ bool log_format_parse(const char *text, enum log_format *format)
 bool log_is_on(enum log_level level)
 {
     return level >= the_log.least;
-}
-
-static void compose_time(struct buf *out, uint64_t wall_ms)
-{
-    time_t seconds = (time_t)(wall_ms / 1000);
-    struct tm utc;
-    gmtime_r(&seconds, &utc);
-    buf_printf(out, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour,
-               utc.tm_min, utc.tm_sec, (int)(wall_ms % 1000));
 }
 
 /* Quotes where a reader, human or awk, could not tell where the value ends. */
@@ -113,20 +102,21 @@ static void compose_json_pair(struct buf *out, const char *key, const char *valu
     escape_json(out, value, strlen(value));
 }
 
-void log_compose(struct buf *out, enum log_format format, uint64_t wall_ms, enum log_level level, const char *kind,
-                 const char *message, const char *const *pairs, uint64_t held_back)
+void log_compose(struct buf *out, enum log_format format, uint64_t wall_ms, enum log_level level,
+                 const char *kind, const char *message, const char *const *pairs,
+                 uint64_t held_back)
 {
-    void (*pair)(struct buf *, const char *, const char *) = format == LOG_JSON ? compose_json_pair : compose_text_pair;
+    void (*pair)(struct buf *, const char *, const char *) =
+        format == LOG_JSON ? compose_json_pair : compose_text_pair;
+    char time[UTC_LEN];
+    utc_format(wall_ms, time);
     if (format == LOG_JSON) {
-        buf_append_text(out, "{\"time\":\"");
-        compose_time(out, wall_ms);
-        buf_printf(out, "\",\"level\":\"%s\",\"kind\":", levels[level].name);
+        buf_printf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"kind\":", time, levels[level].name);
         escape_json(out, kind, strlen(kind));
         buf_append_text(out, ",\"message\":");
         escape_json(out, message, strlen(message));
     } else {
-        compose_time(out, wall_ms);
-        buf_printf(out, " %-5s %s  ", levels[level].name, kind);
+        buf_printf(out, "%s %-5s %s  ", time, levels[level].name, kind);
         escape_text(out, message, strlen(message));
     }
     for (size_t i = 0; pairs[i] != NULL; i += 2)
@@ -136,7 +126,7 @@ void log_compose(struct buf *out, enum log_format format, uint64_t wall_ms, enum
     buf_append_text(out, format == LOG_JSON ? "}\n" : "\n");
 }
 
-/* A full pipe or a closed terminal must not stop the engine's work: what cannot be written is lost. */
+/* A full pipe or a closed terminal must not stop the engine: what cannot be written is lost. */
 static void write_line(const char *bytes, size_t len)
 {
     while (len > 0) {
@@ -150,10 +140,11 @@ static void write_line(const char *bytes, size_t len)
     }
 }
 
-/* Colour goes around the level's word only, and only in text: it stands behind the time and one space. */
+/* Colour goes around the level's word only, and only in text: it stands behind the time and one
+ * space. */
 static void write_coloured(const char *bytes, size_t len, enum log_level level)
 {
-    enum { LEVEL_AT = sizeof "2026-11-22T15:04:05.123Z " - 1 };
+    enum { LEVEL_AT = UTC_LEN }; /* behind the time and a space */
     size_t word = strlen(levels[level].name);
     struct buf line = {0};
     buf_append(&line, bytes, LEVEL_AT);
@@ -165,8 +156,8 @@ static void write_coloured(const char *bytes, size_t len, enum log_level level)
     buf_fini(&line);
 }
 
-static void log_write(enum log_level level, const char *kind, const char *message, const char *const *pairs,
-                      uint64_t held_back)
+static void log_write(enum log_level level, const char *kind, const char *message,
+                      const char *const *pairs, uint64_t held_back)
 {
     struct buf line = {0};
     int saved = errno;
@@ -179,7 +170,8 @@ static void log_write(enum log_level level, const char *kind, const char *messag
     errno = saved;
 }
 
-/* A NULL among the values would end the list early: the count of what stands before it is then odd, or a key is lost. */
+/* A NULL among the values would end the list early: the count of what stands before it is then odd,
+ * or a key is lost. */
 static void collect_pairs(va_list arguments, const char *pairs[PAIRS_MOST + 1])
 {
     size_t count = 0;
@@ -210,7 +202,8 @@ void log_repeat(enum log_level level, const char *kind, const char *message, ...
         return;
     uint64_t held_back = 0;
     pthread_mutex_lock(&the_log.lock);
-    bool may_pass = limiter_may_pass(&the_log.limiter, kind, (int)level, clock_now_ms(), &held_back);
+    bool may_pass =
+        limiter_may_pass(&the_log.limiter, kind, (int)level, clock_now_ms(), &held_back);
     pthread_mutex_unlock(&the_log.lock);
     if (!may_pass)
         return;
@@ -237,7 +230,8 @@ void log_flush_held(uint64_t now_ms)
         pthread_mutex_unlock(&the_log.lock);
         if (!is_found)
             return;
-        log_write((enum log_level)level, kind, "more lines of this kind were held back", no_pairs, held_back);
+        log_write((enum log_level)level, kind, "more lines of this kind were held back", no_pairs,
+                  held_back);
     }
 }
 

@@ -4,14 +4,15 @@
 #include <string.h>
 
 /* clang-format off */
-const struct command commands[COMMAND_COUNT] = {
+const struct command command_table[COMMAND_COUNT] = {
     [COMMAND_RUN] = {
-        .name = "run", .summary = "process events until stopped", .usage = "[OPTIONS]", .arguments_most = 0,
+        .name = "run", .summary = "process events until stopped", .usage = "[OPTIONS]",
         .about =
-            "Reads the streams that the rules in DIR ask for, runs the rules on every event, and writes state, output "
-            "and position back to Redis in one transaction: each event counts exactly once, whatever dies.\n\n"
-            "A second run with the same group stands by and takes over when the first one ends. SIGTERM and SIGINT "
-            "finish the batch and exit.",
+            "Reads the streams that the rules in DIR ask for, runs the rules on every event, and "
+            "writes state, output and position back to Redis in one transaction: each event "
+            "counts exactly once, whatever dies.\n\n"
+            "A second run with the same group stands by and takes over when the first one ends. "
+            "SIGTERM and SIGINT finish the batch and exit.",
         .examples =
             "# rules in ./rules, the Redis of $REDIS_URL\n"
             "tidemill run\n"
@@ -20,30 +21,34 @@ const struct command commands[COMMAND_COUNT] = {
             "# no Redis at hand: bring one along\n"
             "tidemill run --embedded /tmp/tidemill-data\n"},
     [COMMAND_CHECK] = {
-        .name = "check", .summary = "load and validate rules without running them", .usage = "[DIR] [OPTIONS]",
+        .name = "check", .summary = "load and validate rules without running them",
+        .usage = "[DIR] [OPTIONS]",
         .arguments_most = 1,
         .about =
-            "Loads every rule in DIR (default: --rules) and the settings file, and prints each mistake as "
-            "file:line: message. Exit status 1 when there is one. Needs no Redis.",
+            "Loads every rule in DIR (default: --rules) and the settings file, and prints each "
+            "mistake as file:line: message. Exit status 1 when there is one. Needs no Redis.",
         .examples = "tidemill check rules\n"},
     [COMMAND_SEND] = {
-        .name = "send", .summary = "JSON lines to events on a stream", .usage = "STREAM [FILE] [OPTIONS]",
+        .name = "send", .summary = "JSON lines to events on a stream",
+        .usage = "STREAM [FILE] [OPTIONS]",
         .arguments_least = 1, .arguments_most = 2,
         .about =
-            "Adds one entry to STREAM for every line of FILE (default: standard input). A line is one JSON object; "
-            "empty lines are passed over. A bad line is reported with its number and does not stop the rest; the exit "
-            "status is then 1.\n\n"
-            "With --codec fields, every member of the object becomes a field of the entry: texts as they are, anything "
-            "else as JSON.",
+            "Adds one entry to STREAM for every line of FILE (default: standard input). A line is "
+            "one JSON object; empty lines are passed over. A bad line is reported with its number "
+            "and does not stop the rest; the exit status is then 1.\n\n"
+            "With --codec fields, every member of the object becomes a field of the entry: texts "
+            "as they are, anything else as JSON; null leaves the field out.",
         .examples =
             "echo '{\"type\":\"add\",\"user_id\":\"u1\",\"total\":12.5}' | tidemill send cart\n"
             "tidemill send orders orders.jsonl --maxlen 1000000\n"},
     [COMMAND_TAIL] = {
-        .name = "tail", .summary = "entries of a stream to JSON lines", .usage = "STREAM [OPTIONS]",
+        .name = "tail", .summary = "entries of a stream to JSON lines",
+        .usage = "STREAM [OPTIONS]",
         .arguments_least = 1, .arguments_most = 1,
         .about =
-            "Prints every entry of STREAM as it arrives, one JSON object a line: {\"id\":…,\"stream\":…,\"event\":{…}}. "
-            "An entry that holds no event shows its \"fields\" instead. Writes as soon as nothing more is waiting.",
+            "Prints every entry of STREAM as it arrives, one JSON object a line: "
+            "{\"id\":…,\"stream\":…,\"event\":{…}}. An entry that holds no event shows its "
+            "\"fields\" instead. Writes as soon as nothing more is waiting.",
         .examples =
             "# watch what a rule emits\n"
             "tidemill tail offers\n"
@@ -57,11 +62,13 @@ const struct command commands[COMMAND_COUNT] = {
                  "drop ID... | --all [--rule RULE] [--reason REASON] [--yes] [OPTIONS]",
         .arguments_least = 1, .arguments_most = 1000000,
         .about =
-            "An event that a rule could not process is kept as a dead letter, with the reason. list shows the newest "
-            "first; letters whose retry waits for the engine are marked retrying. show prints one letter whole.\n\n"
-            "retry gives letters to their rule once more: mend the rule or the data first. The running engine takes "
-            "them from its inbox; a letter that fails again comes back with one attempt more. drop removes letters for "
-            "good. Both are safe beside a running engine.",
+            "An event that a rule could not process is kept as a dead letter, with the reason. "
+            "list shows the newest first; letters whose retry waits for the engine are marked "
+            "retrying. show prints one letter whole.\n\n"
+            "retry gives letters to their rule once more: mend the rule or the data first. The "
+            "running engine takes them from its inbox; a letter that fails again comes back with "
+            "one attempt more. drop removes letters for good. Both are safe beside a running "
+            "engine.",
         .examples =
             "tidemill dlq list --reason schema\n"
             "tidemill dlq show 1700000000000-0\n"
@@ -74,10 +81,10 @@ const struct command commands[COMMAND_COUNT] = {
                  "delete RULE KEY [OPTIONS]",
         .arguments_least = 2, .arguments_most = 4,
         .about =
-            "Looks at what a rule remembers for a key, and changes it. All of it is safe beside a running engine, which "
-            "reads a changed state anew before its next event.\n\n"
-            "set keeps the expiry that the state had; a state that is new does not expire before the rule writes it "
-            "again, since the time to live is known to the rule alone.",
+            "Looks at what a rule remembers for a key, and changes it. All of it is safe beside a "
+            "running engine, which reads a changed state anew before its next event.\n\n"
+            "set keeps the expiry that the state had; a state that is new does not expire before "
+            "the rule writes it again, since the time to live is known to the rule alone.",
         .examples =
             "tidemill state list cart --match 'u1*'\n"
             "tidemill state get cart u17\n"
@@ -92,14 +99,14 @@ const struct command commands[COMMAND_COUNT] = {
 
 enum command_id command_id_of(const struct command *command)
 {
-    return (enum command_id)(command - commands);
+    return (enum command_id)(command - command_table);
 }
 
 const struct command *command_find(const char *name)
 {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
+        if (strcmp(command_table[i].name, name) == 0)
+            return &command_table[i];
     }
     return NULL;
 }

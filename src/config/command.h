@@ -1,4 +1,5 @@
-/* command.h: the commands of the program as people see them: names, usage, prose and examples. What they do is in cli/. */
+/* command.h: the commands of the program as people see them: names, usage, prose and examples. What
+ * they do is in cli/. */
 #ifndef TIDEMILL_CONFIG_COMMAND_H
 #define TIDEMILL_CONFIG_COMMAND_H
 
@@ -23,13 +24,13 @@ struct command {
     const char *name;
     const char *summary;  /* a line of `tidemill --help` */
     const char *usage;    /* what follows the name; one line a form */
-    const char *about;    /* paragraphs, parted by an empty line; a paragraph that begins with a space is not wrapped */
+    const char *about;    /* paragraphs, parted by an empty line */
     const char *examples; /* "# comment" and command lines */
     int arguments_least, arguments_most;
 };
 
 /* By id. */
-extern const struct command commands[COMMAND_COUNT];
+extern const struct command command_table[COMMAND_COUNT];
 
 enum command_id command_id_of(const struct command *command);
 

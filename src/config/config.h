@@ -1,7 +1,8 @@
-/* config.h: everything that was decided outside the program (flags, environment, settings file, defaults) as one struct.
+/* config.h: everything that was decided outside the program (flags, environment, settings file,
+ * defaults) as one struct.
  *
- * Flags win over the environment, the environment over the settings file, that over the defaults. What exists is said
- * once, in the table of options.c. */
+ * Flags win over the environment, the environment over the settings file, that over the defaults.
+ * What exists is said once, in the table of options.c. */
 #ifndef TIDEMILL_CONFIG_CONFIG_H
 #define TIDEMILL_CONFIG_CONFIG_H
 
@@ -34,25 +35,28 @@ struct config_output {
 };
 
 struct config_limits {
-    int64_t rule_ms, hard_ms, load_ms;            /* running time of a rule: soft, hard; of loading the folder */
-    int64_t vm_mb;                                /* memory of one worker's Lua */
-    int64_t effects, effect_kb;                   /* of one rule on one event */
+    int64_t rule_ms, hard_ms,
+        load_ms;                /* running time of a rule: soft, hard; of loading the folder */
+    int64_t vm_mb;              /* memory of one worker's Lua */
+    int64_t effects, effect_kb; /* of one rule on one event */
     int64_t event_kb, event_depth, event_elements; /* of one event */
-    int64_t state_kb;                             /* of one key's state, packed */
+    int64_t state_kb;                              /* of one key's state, packed */
 };
 
 struct config {
-    const char *redis;   /* URL */
-    const char *group;   /* [A-Za-z0-9_.-]{1,64} */
-    const char *rules;   /* folder */
-    const char *file;    /* the settings file that was read, or NULL */
-    const char *from;    /* start, end or an entry ID: where run begins a stream that the group has never read */
-    const char *control; /* path of the control socket; never NULL */
-    const char *http;    /* off or ADDR:PORT */
+    const char *redis;    /* URL */
+    const char *group;    /* [A-Za-z0-9_.-]{1,64} */
+    const char *rules;    /* folder */
+    const char *file;     /* the settings file that was read, or NULL */
+    const char *from;     /* start, end or an entry ID: where run begins a stream that the group has
+                             never read */
+    const char *control;  /* path of the control socket; never NULL */
+    const char *http;     /* off or ADDR:PORT */
     const char *embedded; /* folder of a private redis-server, or NULL */
-    int log_level;       /* enum log_level */
-    int log_format;      /* enum log_format */
-    int partition;       /* 1: every stream without a hash tag is a partition of its own; 0: they form one together */
+    int log_level;        /* enum log_level */
+    int log_format;       /* enum log_format */
+    int partition; /* 1: every stream without a hash tag is a partition of its own; 0: they form one
+                      together */
     bool allow_eviction;
     int64_t workers;
     int64_t batch_events, batch_ms, lease_ms, dlq_maxlen, future_ms, state_cache_mb;
@@ -90,11 +94,14 @@ struct config {
     struct arena memory;                  /* every string and list above */
 };
 
-/* Reads the words behind the command (`argv[0]` is the first of them), the environment and the settings file. Afterwards
- * `*argc` and `argv` hold the positional arguments, whose number was checked. argv's strings must outlive the config.
- * Errors: ERROR_USAGE (exit status 2), ERROR_SYSTEM (exit status 1: settings file not readable, or a feature that this
- * version does not have). Call config_fini in either case. */
-int config_load(const struct command *command, int *argc, char **argv, struct config *config, struct error *error);
+/* Reads the words behind the command (`argv[0]` is the first of them), the environment and the
+ * settings file. Afterwards
+ * `*argc` and `argv` hold the positional arguments, whose number was checked. argv's strings must
+ * outlive the config. Errors: ERROR_USAGE (exit status 2), ERROR_SYSTEM (exit status 1: settings
+ * file not readable, or a feature that this version does not have). Call config_fini in either
+ * case. */
+int config_load(const struct command *command, int *argc, char **argv, struct config *config,
+                struct error *error);
 void config_fini(struct config *config);
 
 /* Where the value of an option (its name in the table: "http") came from. */
@@ -104,6 +111,7 @@ enum config_origin config_origin_of(const struct config *config, const char *nam
 int config_stream_codec(const struct config *config, const char *name, size_t len);
 
 /* ... and of an output; NULL when nothing: one msgpack map, never trimmed. */
-const struct config_output *config_output_of(const struct config *config, const char *name, size_t len);
+const struct config_output *config_output_of(const struct config *config, const char *name,
+                                             size_t len);
 
 #endif

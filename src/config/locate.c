@@ -1,4 +1,5 @@
-/* locate.c: see locate.h. A scanner of Lua's words that keeps the names of the open table constructors on a stack. */
+/* locate.c: see locate.h. A scanner of Lua's words that keeps the names of the open table
+ * constructors on a stack. */
 #include "config/locate.h"
 
 #include <ctype.h>
@@ -26,7 +27,8 @@ struct locator {
     size_t depth;
     struct word levels[LEVELS_MOST]; /* names of the open constructors; len 0: it has none */
     size_t level;                    /* how many are open, also those beyond LEVELS_MOST */
-    unsigned exact, loose, start;    /* lines found: the very path, the last key anywhere, `return`; 0: not found */
+    /* Lines found: the very path, the last key anywhere, `return`; 0: not found. */
+    unsigned exact, loose, start;
 };
 
 static char peek(const struct scanner *s, size_t ahead)
@@ -141,7 +143,8 @@ static bool is_mark(const struct word *w, char mark)
     return w->type == WORD_OTHER && w->len == 1 && w->text[0] == mark;
 }
 
-/* The outermost constructor has a name only when it stands behind `local NAME =`: then its name is the first of the path. */
+/* The outermost constructor has a name only when it stands behind `local NAME =`: then its name is
+ * the first of the path. */
 static bool is_exact(const struct locator *l, const struct word *key)
 {
     size_t unnamed = l->level > 0 && l->levels[0].len == 0;

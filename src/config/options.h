@@ -1,4 +1,5 @@
-/* options.h: the one table of options. Flags, settings, environment, help and manual page grow from its rows. */
+/* options.h: the one table of options. Flags, settings, environment, help and manual page grow from
+ * its rows. */
 #ifndef TIDEMILL_CONFIG_OPTIONS_H
 #define TIDEMILL_CONFIG_OPTIONS_H
 
@@ -10,10 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The C type of the place at `at`: const char *, int64_t (integers, durations), bool, int (choices). */
+/* The C type of the place at `at`: const char *, int64_t (integers, durations), bool, int
+ * (choices). */
 enum option_type {
     OPTION_TEXT,
-    OPTION_PATH,     /* in a settings file: relative to the folder of that file */
+    OPTION_PATH, /* in a settings file: relative to the folder of that file */
     OPTION_INTEGER,
     OPTION_DURATION, /* ms, or a text such as 250ms 10s 30m 2h 8d; kept in ms */
     OPTION_SWITCH,   /* a flag without a value; true or false in a file */
@@ -34,7 +36,8 @@ struct option {
     const char *standard;    /* the default, as text; NULL: none (NULL, 0 or false) */
     const char *choices;     /* "auto|msgpack"; a text may have some too */
     const char *help;        /* one sentence, without its full stop */
-    const char *(*complaint)(const char *text); /* says what a text must look like, or NULL when it does */
+    /* Says what a text must look like, or NULL when it does. */
+    const char *(*complaint)(const char *text);
     int64_t least, most;
     size_t at;
     uint32_t commands; /* COMMAND_BITs that know the flag */
@@ -44,24 +47,27 @@ struct option {
     bool is_hidden; /* a contract that does not do anything yet: accepted and checked, not shown */
 };
 
-extern const struct option options[];
+extern const struct option option_table[];
 extern const size_t option_count;
 
 /* The row of a command's flag; NULL when it has no such flag. */
 const struct option *option_by_flag(enum command_id command, const char *flag, size_t len);
 const struct option *option_by_name(const char *name);
 
-/* Reads `text` as the option's type into its place in `home`. Strings are copied into `memory`. The error (ERROR_USAGE) is
- * the end of a sentence whose beginning says where: "must be one of text, json, not \"xml\"". */
-int option_store(const struct option *option, void *home, const char *text, struct arena *memory, struct error *error);
+/* Reads `text` as the option's type into its place in `home`. Strings are copied into `memory`. The
+ * error (ERROR_USAGE) is the end of a sentence whose beginning says where: "must be one of text,
+ * json, not \"xml\"". */
+int option_store(const struct option *option, void *home, const char *text, struct arena *memory,
+                 struct error *error);
 
 /* Puts the defaults of all rows of one home into it: of an item of `streams` or `outputs`. */
 void options_set_standard(enum option_home home, void *place, struct arena *memory);
 
-/* What a value may be, for people: "1 to 1000", "auto, msgpack or json"; empty when anything goes. */
+/* What a value may be, for people: "1 to 1000", "auto, msgpack or json"; "" when anything goes. */
 void option_describe_range(const struct option *option, char *text, size_t size);
 
-/* "250ms", "10s", "30m", "2h", "8d" or a plain number of ms. False when it is none of them or does not fit. */
+/* "250ms", "10s", "30m", "2h", "8d" or a plain number of ms. False when it is none of them or does
+ * not fit. */
 bool option_parse_duration(const char *text, int64_t *ms);
 
 #endif

@@ -1,10 +1,12 @@
 /* settings.c: see settings.h.
  *
- * The file is a program only as far as that helps to write data: locals, concatenation, a loop. It gets no library and no
- * globals, so there is nothing it could read, write or call; its memory, instructions and time are bounded, so it cannot
- * hang either. What it returns is a tree that is walked once, each leaf looked up in the table of options.
+ * The file is a program only as far as that helps to write data: locals, concatenation, a loop. It
+ * gets no library and no globals, so there is nothing it could read, write or call; its memory,
+ * instructions and time are bounded, so it cannot hang either. What it returns is a tree that is
+ * walked once, each leaf looked up in the table of options.
  *
- * (1) Outside of evaluate() nothing is called that could raise a Lua error: walking reads, and converts no value in place. */
+ * (1) Outside of evaluate() nothing is called that could raise a Lua error: walking reads, and
+ * converts no value in place. */
 #include "config/settings.h"
 
 #include "base/escape.h"
@@ -74,13 +76,15 @@ static struct reading *reading_of(lua_State *L)
     return context;
 }
 
-/* Instructions bound loops; CPU time bounds what one instruction can do, such as joining two long strings. */
+/* Instructions bound loops; CPU time bounds what one instruction can do, such as joining two long
+ * strings. */
 static void limit_hook(lua_State *L, lua_Debug *activation)
 {
     (void)activation;
     struct reading *r = reading_of(L);
     r->instructions += HOOK_EVERY;
-    if (r->instructions < INSTRUCTIONS_MOST && clock() - r->started < CPU_SECONDS_MOST * CLOCKS_PER_SEC)
+    if (r->instructions < INSTRUCTIONS_MOST &&
+        clock() - r->started < CPU_SECONDS_MOST * CLOCKS_PER_SEC)
         return;
     luaL_where(L, 0); /* a hook is no frame of its own: 0 is the file */
     lua_pushliteral(L, "takes too long: settings are data, not a program");
@@ -91,13 +95,17 @@ static void limit_hook(lua_State *L, lua_Debug *activation)
 static int refuse_global_read(lua_State *L)
 {
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tolstring(L, 2, NULL) : "?";
-    return luaL_error(L, "there is no variable %s: settings are data, no library and no globals are at hand", name);
+    return luaL_error(
+        L, "there is no variable %s: settings are data, no library and no globals are at hand",
+        name);
 }
 
 static int refuse_global_write(lua_State *L)
 {
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tolstring(L, 2, NULL) : "?";
-    return luaL_error(L, "%s is assigned to a global: settings stand in return { %s = ... }; helpers are local", name, name);
+    return luaL_error(
+        L, "%s is assigned to a global: settings stand in return { %s = ... }; helpers are local",
+        name, name);
 }
 
 static void guard_globals(lua_State *L)
@@ -139,7 +147,8 @@ static void describe_path(const struct place *p, char *text, size_t size)
     buf_fini(&path);
 }
 
-/* Keeps the mistake that stands first in the file: Lua's tables have no order, messages should have one. */
+/* Keeps the mistake that stands first in the file: Lua's tables have no order, messages should have
+ * one. */
 static void note_mistake(struct reading *r, const struct place *p, const char *sentence)
 {
     unsigned line = locate_line(r->source, r->len, p->keys, p->depth);
@@ -148,7 +157,8 @@ static void note_mistake(struct reading *r, const struct place *p, const char *s
         return;
     describe_path(p, path, sizeof path);
     r->first_line = line;
-    error_set(&r->first, ERROR_USAGE, "%s:%u: %s%s%s", r->file, line, path, p->depth > 0 ? " " : "", sentence);
+    error_set(&r->first, ERROR_USAGE, "%s:%u: %s%s%s", r->file, line, path, p->depth > 0 ? " " : "",
+              sentence);
 }
 
 /* Does `path` of the table, up to its `depth`th key, lead to the place? */
@@ -185,7 +195,7 @@ static void note_unknown(struct reading *r, const struct place *p)
     nearest_init(&sibling, word);
     nearest_init(&elsewhere, word);
     for (size_t i = 0; i < option_count; i++) {
-        const char *path = options[i].path;
+        const char *path = option_table[i].path;
         if (path == NULL)
             continue;
         const char *last = strrchr(path, '.');
@@ -223,8 +233,10 @@ static const char *type_in_words(lua_State *L)
     }
 }
 
-/* The value on the top of the stack as text for option_store; false when it is not of a type that the option takes. */
-static bool value_text(lua_State *L, const struct option *o, char *number, size_t size, const char **text)
+/* The value on the top of the stack as text for option_store; false when it is not of a type that
+ * the option takes. */
+static bool value_text(lua_State *L, const struct option *o, char *number, size_t size,
+                       const char **text)
 {
     int type = lua_type(L, -1);
     if (type == LUA_TSTRING && o->type != OPTION_INTEGER && o->type != OPTION_SWITCH) {
@@ -269,13 +281,15 @@ static const char *path_from_file(const char *file, const char *text, char *path
     return path;
 }
 
-static void read_value(struct reading *r, lua_State *L, const struct option *o, void *home, const struct place *p)
+static void read_value(struct reading *r, lua_State *L, const struct option *o, void *home,
+                       const struct place *p)
 {
     char number[64], path[4096], sentence[1024];
     const char *text;
     struct error error;
     if (!value_text(L, o, number, sizeof number, &text)) {
-        bool is_string = lua_type(L, -1) == LUA_TSTRING && (o->type == OPTION_TEXT || o->type == OPTION_PATH);
+        bool is_string =
+            lua_type(L, -1) == LUA_TSTRING && (o->type == OPTION_TEXT || o->type == OPTION_PATH);
         snprintf(sentence, sizeof sentence, "must be %s, not %s", wanted_in_words(o),
                  is_string ? "one with a NUL byte" : type_in_words(L));
         note_mistake(r, p, sentence);
@@ -286,10 +300,11 @@ static void read_value(struct reading *r, lua_State *L, const struct option *o, 
     if (option_store(o, home, text, &r->config->memory, &error) != 0)
         note_mistake(r, p, error.text);
     else
-        r->config->origins[o - options] = ORIGIN_FILE;
+        r->config->origins[o - option_table] = ORIGIN_FILE;
 }
 
-/* Makes room for one more item of `size` bytes behind `count` others, in memory that is only given back at the end. */
+/* Makes room for one more item of `size` bytes behind `count` others, in memory that is only given
+ * back at the end. */
 static void *grow_list(struct arena *memory, void *list, size_t count, size_t size)
 {
     if (count == 0 || (count & (count - 1)) == 0) {
@@ -308,7 +323,8 @@ static const char *keep_text(struct arena *memory, const char *text)
     return memcpy(arena_alloc(memory, size), text, size);
 }
 
-/* The struct that leaves below this place are stored in: an item of `streams` or `outputs`, made when it is first met. */
+/* The struct that leaves below this place are stored in: an item of `streams` or `outputs`, made
+ * when it is first met. */
 static void *home_of(struct reading *r, const struct place *p)
 {
     struct config *c = r->config;
@@ -329,11 +345,12 @@ static void *home_of(struct reading *r, const struct place *p)
     return c;
 }
 
-/* The row whose path is this place, or one below it (`*is_leaf` tells which); NULL when there is none. */
+/* The row whose path is this place, or one below it (`*is_leaf` tells which); NULL when there is
+ * none. */
 static const struct option *option_at(const struct place *p, bool *is_leaf)
 {
     for (size_t i = 0; i < option_count; i++) {
-        const char *path = options[i].path;
+        const char *path = option_table[i].path;
         if (path == NULL || !path_matches(path, p, p->depth))
             continue;
         size_t dots = 0;
@@ -342,7 +359,7 @@ static const struct option *option_at(const struct place *p, bool *is_leaf)
         if (dots + 1 < p->depth)
             continue;
         *is_leaf = dots + 1 == p->depth;
-        return &options[i];
+        return &option_table[i];
     }
     return NULL;
 }
@@ -356,7 +373,8 @@ static void visit(struct reading *r, lua_State *L, void *home, struct place *p)
     char sentence[128];
     size_t len;
     if (lua_type(L, -2) != LUA_TSTRING) {
-        note_mistake(r, p, p->depth == 0 ? "settings are NAME = VALUE" : "must be { NAME = VALUE, ... }");
+        note_mistake(r, p,
+                     p->depth == 0 ? "settings are NAME = VALUE" : "must be { NAME = VALUE, ... }");
         return;
     }
     p->keys[p->depth++] = lua_tolstring(L, -2, &len); /* (1): a string already */
@@ -374,7 +392,8 @@ static void visit(struct reading *r, lua_State *L, void *home, struct place *p)
     p->depth--;
 }
 
-/* The table on the top of the stack. Depth is bounded by the paths of the table of options, so this recursion is too. */
+/* The table on the top of the stack. Depth is bounded by the paths of the table of options, so this
+ * recursion is too. */
 static void walk(struct reading *r, lua_State *L, void *home, struct place *p)
 {
     lua_pushnil(L);
@@ -388,22 +407,30 @@ static void walk(struct reading *r, lua_State *L, void *home, struct place *p)
 
 static int explain_failure(struct reading *r, lua_State *L, int status, struct error *error)
 {
-    const char *message = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, NULL) : "the error is no text";
+    const char *message =
+        lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, NULL) : "the error is no text";
     if (status == LUA_ERRMEM)
-        return error_set(error, ERROR_USAGE, "%s: needs more than %d MB: settings are data, not a program", r->file,
+        return error_set(error, ERROR_USAGE,
+                         "%s: needs more than %d MB: settings are data, not a program", r->file,
                          MEMORY_MOST / 1024 / 1024);
     if (r->len > 0 && r->source[0] == '\033')
         return error_set(error, ERROR_USAGE, "%s: is bytecode, but settings must be text", r->file);
     return error_set(error, ERROR_USAGE, "%s", message);
 }
 
-int settings_read(const char *file, const char *source, size_t len, struct config *config, struct error *error)
+int settings_read(const char *file, const char *source, size_t len, struct config *config,
+                  struct error *error)
 {
-    struct reading r = {.file = file, .source = source, .len = len, .config = config, .memory_most = MEMORY_MOST,
+    struct reading r = {.file = file,
+                        .source = source,
+                        .len = len,
+                        .config = config,
+                        .memory_most = MEMORY_MOST,
                         .started = clock()};
     struct place root = {.depth = 0};
     if (len > SOURCE_MOST)
-        return error_set(error, ERROR_USAGE, "%s: longer than %d KB: not a settings file", file, SOURCE_MOST / 1024);
+        return error_set(error, ERROR_USAGE, "%s: longer than %d KB: not a settings file", file,
+                         SOURCE_MOST / 1024);
     lua_State *L = lua_newstate(limited_alloc, &r);
     if (L == NULL)
         return error_set(error, ERROR_MEMORY, "%s: no memory for Lua", file);
@@ -415,7 +442,8 @@ int settings_read(const char *file, const char *source, size_t len, struct confi
     if (status != 0)
         code = explain_failure(&r, L, status, error);
     else if (lua_type(L, -1) != LUA_TTABLE)
-        code = error_set(error, ERROR_USAGE, "%s:%u: must return a table: return { group = \"shop\", ... }", file,
+        code = error_set(error, ERROR_USAGE,
+                         "%s:%u: must return a table: return { group = \"shop\", ... }", file,
                          locate_line(source, len, NULL, 0));
     else
         walk(&r, L, config, &root);
@@ -431,7 +459,8 @@ int settings_read_file(const char *file, struct config *config, struct error *er
     struct buf source = {0};
     FILE *f = fopen(file, "rb");
     if (f == NULL)
-        return error_set(error, ERROR_SYSTEM, "cannot read the settings file %s: %s", file, strerror(errno));
+        return error_set(error, ERROR_SYSTEM, "cannot read the settings file %s: %s", file,
+                         strerror(errno));
     while (source.len <= SOURCE_MOST) {
         buf_reserve(&source, 65536);
         size_t got = fread(source.data + source.len, 1, 65536, f);
@@ -440,7 +469,8 @@ int settings_read_file(const char *file, struct config *config, struct error *er
         source.len += got;
     }
     if (ferror(f))
-        code = error_set(error, ERROR_SYSTEM, "cannot read the settings file %s: %s", file, strerror(errno));
+        code = error_set(error, ERROR_SYSTEM, "cannot read the settings file %s: %s", file,
+                         strerror(errno));
     fclose(f);
     if (code == 0)
         code = settings_read(file, buf_text(&source), source.len, config, error);

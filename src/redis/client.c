@@ -34,6 +34,7 @@ static void on_down(void *context, const struct error *why)
 {
     struct client *c = context;
     c->error = *why;
+    c->missing = 0;
     link_close(c->link);
     loop_stop(c->loop);
 }
@@ -106,9 +107,10 @@ struct buf *client_out(struct client *c)
     return &c->out;
 }
 
-/* Sends client_out, waits for its replies. They are built in `arena`. */
-static int converse(struct client *c, size_t replies, struct arena *arena, struct error *error)
+/* Sends client_out; its replies will be built in `arena`. */
+static int post(struct client *c, size_t replies, struct arena *arena, struct error *error)
 {
+    assert(c->missing == 0); /* no client_wait was forgotten */
     int code = connect_link(c, error);
     if (code == 0 && replies > 0) {
         struct buf *out = link_out(c->link);
@@ -117,28 +119,46 @@ static int converse(struct client *c, size_t replies, struct arena *arena, struc
             link_expect(c->link, on_reply, c, arena, c->patience_ms);
         c->missing = replies;
         link_flush(c->link);
-        loop_run(c->loop);
-        code = result_of(c, error);
     }
     buf_reset(&c->out, 1024 * 1024);
     return code;
 }
 
-int client_run(struct client *c, size_t replies, link_reply_call *each, void *context,
-               struct error *error)
+static int await(struct client *c, struct error *error)
+{
+    if (c->missing > 0)
+        loop_run(c->loop);
+    c->each = NULL;
+    return result_of(c, error);
+}
+
+int client_post(struct client *c, size_t replies, link_reply_call *each, void *context,
+                struct error *error)
 {
     c->each = each;
     c->each_context = context;
-    int code = converse(c, replies, NULL, error);
-    c->each = NULL;
-    return code;
+    return post(c, replies, NULL, error);
+}
+
+int client_wait(struct client *c, struct error *error)
+{
+    return await(c, error);
+}
+
+int client_run(struct client *c, size_t replies, link_reply_call *each, void *context,
+               struct error *error)
+{
+    int code = client_post(c, replies, each, context, error);
+    return code == 0 ? client_wait(c, error) : code;
 }
 
 /* The one command in client_out. */
 static int call_one(struct client *c, const struct reply **reply, struct error *error)
 {
     arena_reset(&c->arena, 1024 * 1024);
-    int code = converse(c, 1, &c->arena, error);
+    int code = post(c, 1, &c->arena, error);
+    if (code == 0)
+        code = await(c, error);
     if (code == 0)
         *reply = c->reply;
     return code;

@@ -35,6 +35,13 @@ struct buf *client_out(struct client *c);
 int client_run(struct client *c, size_t replies, link_reply_call *each, void *context,
                struct error *error);
 
+/* The same in two halves, so that the caller works while Redis does: client_post sends without
+ * waiting for a reply, client_wait waits for all replies of the post before (none: it returns at
+ * once). `each` is called in client_wait only. Between the two nothing else may be asked. */
+int client_post(struct client *c, size_t replies, link_reply_call *each, void *context,
+                struct error *error);
+int client_wait(struct client *c, struct error *error);
+
 /* 0xMMmmpp, as link_redis_version. */
 uint32_t client_redis_version(const struct client *c);
 

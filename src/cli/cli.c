@@ -1,0 +1,36 @@
+/* cli.c: see cli.h. */
+#include "cli/cli.h"
+
+#include "base/escape.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Sentences carry names and replies of others: they are made safe for the terminal here, once. */
+static void say(const char *text)
+{
+    struct buf line = {0};
+    buf_append_text(&line, "tidemill: ");
+    escape_text(&line, text, strlen(text));
+    fprintf(stderr, "%s\n", buf_text(&line));
+    buf_fini(&line);
+}
+
+int cli_fail(const struct error *error)
+{
+    say(error->text);
+    return error->code == ERROR_USAGE ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int cli_misuse(const char *command, const char *format, ...)
+{
+    char sentence[1024], text[1200];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    snprintf(text, sizeof text, "%s; see tidemill %s --help", sentence, command);
+    say(text);
+    return EXIT_USAGE;
+}

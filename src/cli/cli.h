@@ -1,0 +1,23 @@
+/* cli.h: the commands. Each gets what was configured and its positional arguments (their number is
+ * checked), and returns the exit status: 0 fine, 1 failed, 2 wrong usage. What it prints on
+ * standard output is its result; all else is on standard error. */
+#ifndef TIDEMILL_CLI_CLI_H
+#define TIDEMILL_CLI_CLI_H
+
+#include "base/error.h"
+#include "config/config.h"
+
+enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+int cli_send(const struct config *config, int argc, char **argv);
+int cli_tail(const struct config *config, int argc, char **argv);
+int cli_dlq(const struct config *config, int argc, char **argv);
+int cli_state(const struct config *config, int argc, char **argv);
+
+/* Says "tidemill: SENTENCE" on standard error and returns the exit status of the error's code. */
+int cli_fail(const struct error *error);
+
+/* The same for wrong usage of a command that only it can see; points at its help. */
+int cli_misuse(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,272 @@
+/* letter.c: see letter.h. */
+#include "cli/letter.h"
+
+#include "base/escape.h"
+#include "base/utc.h"
+#include "cli/entry.h"
+#include "codec/json.h"
+#include "codec/msgpack.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH_MOST = 200, NAME_WIDTH = 11 };
+
+bool letter_read(struct letter *l, const struct keys *keys, const struct reply *entry,
+                 bool is_retrying)
+{
+    if (entry->type != REPLY_ARRAY || entry->count != 2 ||
+        entry->elements[0]->type != REPLY_STRING || entry->elements[1]->type != REPLY_ARRAY)
+        return false;
+    *l = (struct letter){.keys = keys,
+                         .id = entry->elements[0],
+                         .fields = entry->elements[1],
+                         .is_retrying = is_retrying};
+    return true;
+}
+
+const struct reply *letter_id(const struct letter *l)
+{
+    const struct reply *original = l->is_retrying ? reply_field(l->fields, "letter") : NULL;
+    return original != NULL && original->type == REPLY_STRING ? original : l->id;
+}
+
+const char *letter_field(const struct letter *l, const char *name, size_t *len)
+{
+    const struct reply *value = reply_field(l->fields, name);
+    bool is_there = value != NULL && value->type == REPLY_STRING;
+    *len = is_there ? value->len : 0;
+    return is_there ? value->text : "";
+}
+
+static bool field_is(const struct letter *l, const char *name, const char *text)
+{
+    size_t len;
+    const char *value = letter_field(l, name, &len);
+    return text == NULL || (strlen(text) == len && memcmp(value, text, len) == 0);
+}
+
+bool letter_is_wanted(const struct letter *l, const struct config *config)
+{
+    return field_is(l, "rule", config->dlq.rule) && field_is(l, "reason", config->dlq.reason);
+}
+
+/* The moment of `at`, or its text when it is no time. */
+static void describe_moment(const struct letter *l, char text[UTC_LEN])
+{
+    size_t len;
+    const char *at = letter_field(l, "at", &len);
+    char *end;
+    unsigned long long ms = strtoull(at, &end, 10);
+    if (len == 0 || *end != '\0')
+        snprintf(text, UTC_LEN, "-");
+    else
+        utc_format(ms, text);
+}
+
+/* -- The table -- */
+
+void letter_add_heading(struct table *table, bool has_partition)
+{
+    static const char *const names[] = {"ID",     "WHEN",  "RULE",  "REASON",
+                                        "STREAM", "ENTRY", "TRIES", "STATUS"};
+    table->columns = sizeof names / sizeof names[0] + 1 + has_partition;
+    if (has_partition)
+        table_add_text(table, "PARTITION");
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        table_add_text(table, names[i]);
+    table_add_text(table, "MESSAGE");
+}
+
+void letter_add_row(const struct letter *l, struct table *table, bool has_partition)
+{
+    static const char *const names[] = {"rule", "reason", "stream", "id", "attempts"};
+    char moment[UTC_LEN];
+    size_t len;
+    describe_moment(l, moment);
+    if (has_partition)
+        table_add(table, l->keys->tag.data, l->keys->tag.len);
+    table_add(table, letter_id(l)->text, letter_id(l)->len);
+    table_add_text(table, moment);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = letter_field(l, names[i], &len);
+        table_add(table, value, len);
+    }
+    table_add_text(table, l->is_retrying ? "retrying" : "dead");
+    const char *message = letter_field(l, "message", &len);
+    table_add(table, message, len);
+}
+
+/* -- The raw event and the payload -- */
+
+/* Appends "event":{…} or "fields":{…}; false when the letter has no event, as for timers and
+ * windows. */
+static bool append_event(const struct letter *l, int codec, struct buf *out)
+{
+    static const struct msgpack_limits limits = {.depth = 1, .elements = UINT32_MAX};
+    struct tokens tokens = {0};
+    struct buf texts = {0};
+    size_t len;
+    const char *raw = letter_field(l, "event", &len);
+    bool is_good = len > 0 && msgpack_tokens(raw, len, &limits, &tokens, NULL) == 0 &&
+                   tokens.list[0].type == TOKEN_ARRAY && tokens.list[0].len % 2 == 0 &&
+                   tokens.list[0].len > 0;
+    for (uint32_t i = 1; is_good && i < tokens.count; i++) {
+        struct entry_text text = {tokens.list[i].bytes, tokens.list[i].len};
+        is_good = tokens.list[i].type == TOKEN_STRING;
+        buf_append(&texts, &text, sizeof text);
+    }
+    if (is_good)
+        entry_append_json(out, codec, (struct entry_text *)(void *)texts.data, tokens.list[0].len);
+    tokens_fini(&tokens);
+    buf_fini(&texts);
+    return is_good;
+}
+
+/* A payload is one msgpack value; what is none is shown as text. */
+static void append_packed(const char *bytes, size_t len, struct buf *out)
+{
+    if (json_from_msgpack(bytes, len, DEPTH_MOST, out, NULL) != 0)
+        escape_json(out, bytes, len);
+}
+
+/* -- JSON -- */
+
+static bool is_name(const struct reply *field, const char *name)
+{
+    return reply_is_text(field, name);
+}
+
+static bool is_number(const struct reply *value)
+{
+    return value->len > 0 && value->len < 16 && strspn(value->text, "0123456789") == value->len &&
+           (value->text[0] != '0' || value->len == 1);
+}
+
+static void append_json_field(const struct letter *l, int codec, const struct reply *field,
+                              const struct reply *value, struct buf *out)
+{
+    if (is_name(field, "letter")) /* said already */
+        return;
+    if (is_name(field, "event")) {
+        size_t before = out->len;
+        buf_append(out, ",", 1);
+        if (append_event(l, codec, out))
+            return;
+        out->len = before;
+        if (value->len == 0)
+            return;
+    }
+    buf_append(out, ",", 1);
+    escape_json(out, field->text, field->len);
+    buf_append(out, ":", 1);
+    bool may_count = is_name(field, "at") || is_name(field, "attempts") || is_name(field, "size");
+    if (is_name(field, "payload") && value->len > 0)
+        append_packed(value->text, value->len, out);
+    else if (may_count && is_number(value))
+        buf_append(out, value->text, value->len);
+    else
+        escape_json(out, value->text, value->len);
+}
+
+void letter_append_json(const struct letter *l, int codec, struct buf *out)
+{
+    buf_append_text(out, "{\"letter\":");
+    escape_json(out, letter_id(l)->text, letter_id(l)->len);
+    buf_append_text(out, ",\"partition\":");
+    if (l->keys->tag.len == 0)
+        buf_append_text(out, "null");
+    else
+        escape_json(out, l->keys->tag.data, l->keys->tag.len);
+    buf_printf(out, ",\"retrying\":%s", l->is_retrying ? "true" : "false");
+    for (uint32_t i = 0; i + 1 < l->fields->count; i += 2)
+        append_json_field(l, codec, l->fields->elements[i], l->fields->elements[i + 1], out);
+    buf_append_text(out, "}\n");
+}
+
+/* -- Text -- */
+
+static void append_line(struct buf *out, const char *name, const void *bytes, size_t len)
+{
+    if (len == 0)
+        return;
+    buf_printf(out, "%-*s ", NAME_WIDTH, name);
+    escape_text(out, bytes, len);
+    buf_append(out, "\n", 1);
+}
+
+/* Lines stay lines, below their name. */
+static void append_block(struct buf *out, const char *name, const char *bytes, size_t len)
+{
+    if (len == 0)
+        return;
+    buf_printf(out, "%s\n", name);
+    while (len > 0) {
+        const char *feed = memchr(bytes, '\n', len);
+        size_t line = feed == NULL ? len : (size_t)(feed - bytes);
+        buf_append_text(out, "  ");
+        escape_text(out, bytes, line);
+        buf_append(out, "\n", 1);
+        line += feed != NULL;
+        bytes += line;
+        len -= line;
+    }
+}
+
+static void append_event_line(const struct letter *l, int codec, struct buf *out)
+{
+    struct buf event = {0};
+    if (append_event(l, codec, &event)) {
+        const char *colon = memchr(event.data, ':', event.len);
+        size_t name_len = (size_t)(colon - event.data);
+        bool is_event = name_len == sizeof "\"event\"" - 1;
+        append_line(out, is_event ? "event" : "fields", colon + 1, event.len - name_len - 1);
+    }
+    buf_fini(&event);
+}
+
+void letter_append_text(const struct letter *l, int codec, struct buf *out)
+{
+    static const struct {
+        const char *field, *name;
+    } lines[] = {{"rule", "rule"},     {"version", "version"},   {"reason", "reason"},
+                 {"stream", "stream"}, {"id", "entry"},          {"timer", "timer"},
+                 {"window", "window"}, {"attempts", "attempts"}, {"key", "key"},
+                 {"size", "size"}};
+    char moment[UTC_LEN];
+    struct buf payload = {0};
+    size_t len;
+    const char *value;
+    describe_moment(l, moment);
+    append_line(out, "letter", letter_id(l)->text, letter_id(l)->len);
+    append_line(out, "status", l->is_retrying ? "retrying" : "dead", l->is_retrying ? 8 : 4);
+    append_line(out, "partition", l->keys->tag.data, l->keys->tag.len);
+    append_line(out, "when", moment, strlen(moment));
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        value = letter_field(l, lines[i].field, &len);
+        append_line(out, lines[i].name, value, len);
+    }
+    value = letter_field(l, "payload", &len);
+    if (len > 0)
+        append_packed(value, len, &payload);
+    append_line(out, "payload", payload.data, payload.len);
+    buf_fini(&payload);
+    append_event_line(l, codec, out);
+    value = letter_field(l, "message", &len);
+    append_block(out, "message", value, len);
+    value = letter_field(l, "traceback", &len);
+    append_block(out, "traceback", value, len);
+}
+
+bool letter_parse_id(const char *text, unsigned long long *ms, unsigned long long *sequence)
+{
+    char rest;
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || strspn(text, "0123456789-") != strlen(text))
+        return false;
+    *sequence = 0;
+    if (text[digits] == '\0')
+        return sscanf(text, "%llu%c", ms, &rest) == 1;
+    return sscanf(text, "%llu-%llu%c", ms, sequence, &rest) == 2;
+}

@@ -1,0 +1,83 @@
+/* table.c: see table.h. */
+#include "cli/table.h"
+
+#include "base/escape.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { SPACE = 2, CUT_LEAST = 8 };
+
+static size_t columns_of(const char *text)
+{
+    size_t columns = 0;
+    for (; *text != '\0'; text++)
+        columns += ((unsigned char)*text & 0xc0) != 0x80;
+    return columns;
+}
+
+void table_add(struct table *t, const void *bytes, size_t len)
+{
+    size_t begin = t->text.len;
+    const char *line_end = len == 0 ? NULL : memchr(bytes, '\n', len);
+    assert(t->columns > 0 && t->columns <= TABLE_COLUMNS_MOST);
+    if (len == 0)
+        buf_append(&t->text, "-", 1);
+    escape_text(&t->text, bytes, line_end == NULL ? len : (size_t)(line_end - (const char *)bytes));
+    buf_append(&t->text, "", 1);
+    size_t wide = columns_of(t->text.data + begin), column = t->cells++ % t->columns;
+    if (wide > t->widths[column])
+        t->widths[column] = wide;
+}
+
+void table_add_text(struct table *t, const char *text)
+{
+    table_add(t, text, strlen(text));
+}
+
+/* The longest beginning of at most `columns`, at a character's end. */
+static size_t cut(const char *text, size_t columns)
+{
+    size_t len = 0;
+    for (; text[len] != '\0'; len++) {
+        if (((unsigned char)text[len] & 0xc0) != 0x80 && columns-- == 0)
+            break;
+    }
+    return len;
+}
+
+static void print_last(struct buf *out, const char *cell, size_t used, size_t width)
+{
+    if (width < used + CUT_LEAST || columns_of(cell) <= width - used) {
+        buf_append_text(out, cell);
+        return;
+    }
+    buf_append(out, cell, cut(cell, width - used - 1));
+    buf_append_text(out, "…");
+}
+
+void table_print(const struct table *t, struct buf *out, size_t width, bool is_coloured)
+{
+    const char *cell = t->text.data;
+    size_t used = 0;
+    for (size_t i = 0; i < t->cells; i++, cell += strlen(cell) + 1) {
+        size_t column = i % t->columns;
+        bool is_heading = is_coloured && i < t->columns;
+        if (is_heading && column == 0)
+            buf_append_text(out, "\033[1m");
+        if (column + 1 < t->columns) {
+            size_t wide = t->widths[column] + SPACE;
+            buf_printf(out, "%s%*s", cell, (int)(wide - columns_of(cell)), "");
+            used += wide;
+            continue;
+        }
+        print_last(out, cell, used, width);
+        buf_append_text(out, is_heading ? "\033[0m\n" : "\n");
+        used = 0;
+    }
+}
+
+void table_fini(struct table *t)
+{
+    buf_fini(&t->text);
+}
