@@ -137,7 +137,10 @@ int client_post(struct client *c, size_t replies, link_reply_call *each, void *c
 {
     c->each = each;
     c->each_context = context;
-    return post(c, replies, NULL, error);
+    int code = post(c, replies, NULL, error);
+    if (code != 0)
+        c->each = NULL; /* nobody will wait */
+    return code;
 }
 
 int client_wait(struct client *c, struct error *error)
