@@ -31,19 +31,19 @@ static void on_letter(void *context, const struct reply *reply)
     struct show *s = context;
     const struct letter_place *place = &s->page[s->heard++];
     const struct keys *keys = &s->dlq->partitions.list[place->partition];
-    struct letter l;
+    struct letter_view l;
     size_t len;
     if (reply->type != REPLY_ARRAY || reply->count != 1 ||
-        !letter_read(&l, keys, reply->elements[0], place->is_retrying))
+        !letter_view_read(&l, keys, reply->elements[0], place->is_retrying))
         return; /* gone since it was found: the engine or another shell took it */
-    const char *stream = letter_field(&l, "stream", &len);
+    const char *stream = letter_view_field(&l, "stream", &len);
     int codec = config_stream_codec(s->dlq->config, stream, len);
     if (s->is_table)
-        letter_add_row(&l, &s->table, s->has_partition);
+        letter_view_add_row(&l, &s->table, s->has_partition);
     else if (s->dlq->config->is_json)
-        letter_append_json(&l, codec, &s->out);
+        letter_view_append_json(&l, codec, &s->out);
     else
-        letter_append_text(&l, codec, &s->out);
+        letter_view_append_text(&l, codec, &s->out);
 }
 
 /* Reads the letters of a selection again, in its order, a page at a time. */
@@ -84,7 +84,7 @@ static int print_table(struct show *s, const struct selection *selection, struct
 {
     for (size_t i = 0; i < s->dlq->partitions.count; i++)
         s->has_partition = s->has_partition || s->dlq->partitions.list[i].tag.len > 0;
-    letter_add_heading(&s->table, s->has_partition);
+    letter_view_add_heading(&s->table, s->has_partition);
     int code = show_all(s, selection, error);
     if (code == 0 && s->table.cells > s->table.columns) {
         table_print(&s->table, &s->out, terminal_width(), terminal_has_colour(STDOUT_FILENO));

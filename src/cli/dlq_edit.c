@@ -53,7 +53,7 @@ static size_t ask_for_letters(void *context, struct buf *out)
     return b->count;
 }
 
-static void append_move(struct bundle *b, const struct letter *l)
+static void append_move(struct bundle *b, const struct letter_view *l)
 {
     size_t kept = 0;
     struct buf *out = &b->commands;
@@ -82,10 +82,10 @@ static void append_move(struct bundle *b, const struct letter *l)
 static void hear_letter(void *context, size_t index, const struct reply *reply)
 {
     struct bundle *b = context;
-    struct letter l;
+    struct letter_view l;
     const struct keys *keys = &b->partitions->list[b->places[index].partition];
     if (reply->type != REPLY_ARRAY || reply->count != 1 ||
-        !letter_read(&l, keys, reply->elements[0], false))
+        !letter_view_read(&l, keys, reply->elements[0], false))
         return;
     append_move(b, &l);
     b->moved++;

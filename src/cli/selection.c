@@ -40,7 +40,7 @@ static int next_page(struct walk *w, const struct reply **page, struct error *er
     return 0;
 }
 
-static void add_place(struct selection *s, const struct letter *l, size_t partition)
+static void add_place(struct selection *s, const struct letter_view *l, size_t partition)
 {
     if (s->count == s->room) {
         s->room = s->room == 0 ? 64 : s->room * 2;
@@ -50,13 +50,13 @@ static void add_place(struct selection *s, const struct letter *l, size_t partit
     }
     struct letter_place *place = &s->list[s->count];
     size_t len;
-    const char *reason = letter_field(l, "reason", &len);
+    const char *reason = letter_view_field(l, "reason", &len);
     *place = (struct letter_place){.partition = partition, .is_retrying = l->is_retrying};
     place->is_unverified = len == sizeof "unverified" - 1 && memcmp(reason, "unverified", len) == 0;
     snprintf(place->id, sizeof place->id, "%s", l->id->text);
     for (uint32_t i = 0; i < l->fields->count; i++)
         place->size_bytes += l->fields->elements[i]->len;
-    if (letter_parse_id(letter_id(l)->text, &place->ms, &place->sequence))
+    if (letter_view_parse_id(letter_view_id(l)->text, &place->ms, &place->sequence))
         s->count++;
 }
 
@@ -66,18 +66,18 @@ static int find_in(struct walk *w, const struct config *config, int64_t most, st
 {
     size_t limit = most > 0 ? s->count + (size_t)most : SIZE_MAX;
     const struct reply *page = NULL;
-    struct letter l;
+    struct letter_view l;
     snprintf(w->next, sizeof w->next, "+");
     do {
         int code = next_page(w, &page, error);
         if (code != 0)
             return code;
         for (uint32_t i = 0; i < page->count && s->count < limit; i++) {
-            if (!letter_read(&l, &w->partitions->list[w->partition], page->elements[i],
-                             w->is_inbox))
+            if (!letter_view_read(&l, &w->partitions->list[w->partition], page->elements[i],
+                                  w->is_inbox))
                 return error_set(error, ERROR_REPLY, "%s holds something that is no letter",
                                  walk_key(w)->data);
-            if (letter_is_wanted(&l, config))
+            if (letter_view_is_wanted(&l, config))
                 add_place(s, &l, w->partition);
             snprintf(w->next, sizeof w->next, "(%s", l.id->text);
         }
@@ -121,7 +121,7 @@ static int look_up(struct walk *w, const char *id, struct selection *out, struct
     const char *argv[] = {"XRANGE", key->data, id, id};
     size_t lens[] = {6, key->len, strlen(id), strlen(id)};
     const struct reply *reply;
-    struct letter l;
+    struct letter_view l;
     int code = client_call_argv(w->client, 4, argv, lens, &reply, error);
     if (code != 0)
         return code;
@@ -129,7 +129,7 @@ static int look_up(struct walk *w, const char *id, struct selection *out, struct
         return error_set(error, ERROR_REPLY, "cannot read %s: Redis says %s", key->data,
                          reply->type == REPLY_ERROR ? reply->text : "something unexpected");
     if (reply->count == 1 &&
-        letter_read(&l, &w->partitions->list[w->partition], reply->elements[0], false))
+        letter_view_read(&l, &w->partitions->list[w->partition], reply->elements[0], false))
         add_place(out, &l, w->partition);
     return 0;
 }
@@ -141,7 +141,7 @@ int selection_find_id(struct client *client, const struct partitions *partitions
     char exact[44];
     size_t before = out->count;
     int code = 0;
-    if (!letter_parse_id(id, &ms, &sequence))
+    if (!letter_view_parse_id(id, &ms, &sequence))
         return error_set(error, ERROR_USAGE,
                          "%s is no ID of a letter, such as 1700000000000-0; see tidemill dlq list",
                          id);

@@ -3,7 +3,7 @@
 #ifndef TIDEMILL_CLI_SELECTION_H
 #define TIDEMILL_CLI_SELECTION_H
 
-#include "cli/letter.h"
+#include "cli/letter_view.h"
 #include "cli/partitions.h"
 
 struct letter_place {

@@ -61,29 +61,20 @@ int state_value_read(const void *bytes, size_t len, struct state_value *out, str
     return 0;
 }
 
-static void append_number(struct buf *out, uint64_t number)
+static void append_number(struct buf *out, uint8_t head, uint64_t number, size_t len)
 {
-    uint8_t bytes[9];
-    size_t len = number < 0x80          ? 0
-                 : number <= UINT8_MAX  ? 1
-                 : number <= UINT16_MAX ? 2
-                 : number <= UINT32_MAX ? 4
-                                        : 8;
-    bytes[0] = len == 0   ? (uint8_t)number
-               : len == 1 ? 0xcc
-               : len == 2 ? 0xcd
-               : len == 4 ? 0xce
-                          : 0xcf;
+    uint8_t bytes[9] = {head};
     for (size_t i = 0; i < len; i++)
         bytes[1 + i] = (uint8_t)(number >> (8 * (len - 1 - i)));
     buf_append(out, bytes, 1 + len);
 }
 
+/* In the fixed forms that the engine writes, too. */
 void state_value_append(const struct state_value *value, struct buf *out)
 {
     uint8_t frame = FRAME;
     buf_append(out, &frame, 1);
-    append_number(out, value->expires_ms);
-    append_number(out, value->version);
+    append_number(out, 0xcf, value->expires_ms, 8);
+    append_number(out, 0xce, value->version, 4);
     buf_append(out, value->packed, value->len);
 }

@@ -1,5 +1,5 @@
-/* letter.c: see letter.h. */
-#include "cli/letter.h"
+/* letter_view.c: see letter_view.h. */
+#include "cli/letter_view.h"
 
 #include "base/escape.h"
 #include "base/utc.h"
@@ -13,26 +13,26 @@
 
 enum { DEPTH_MOST = 200, NAME_WIDTH = 11 };
 
-bool letter_read(struct letter *l, const struct keys *keys, const struct reply *entry,
-                 bool is_retrying)
+bool letter_view_read(struct letter_view *l, const struct keys *keys, const struct reply *entry,
+                      bool is_retrying)
 {
     if (entry->type != REPLY_ARRAY || entry->count != 2 ||
         entry->elements[0]->type != REPLY_STRING || entry->elements[1]->type != REPLY_ARRAY)
         return false;
-    *l = (struct letter){.keys = keys,
-                         .id = entry->elements[0],
-                         .fields = entry->elements[1],
-                         .is_retrying = is_retrying};
+    *l = (struct letter_view){.keys = keys,
+                              .id = entry->elements[0],
+                              .fields = entry->elements[1],
+                              .is_retrying = is_retrying};
     return true;
 }
 
-const struct reply *letter_id(const struct letter *l)
+const struct reply *letter_view_id(const struct letter_view *l)
 {
     const struct reply *original = l->is_retrying ? reply_field(l->fields, "letter") : NULL;
     return original != NULL && original->type == REPLY_STRING ? original : l->id;
 }
 
-const char *letter_field(const struct letter *l, const char *name, size_t *len)
+const char *letter_view_field(const struct letter_view *l, const char *name, size_t *len)
 {
     const struct reply *value = reply_field(l->fields, name);
     bool is_there = value != NULL && value->type == REPLY_STRING;
@@ -40,23 +40,23 @@ const char *letter_field(const struct letter *l, const char *name, size_t *len)
     return is_there ? value->text : "";
 }
 
-static bool field_is(const struct letter *l, const char *name, const char *text)
+static bool field_is(const struct letter_view *l, const char *name, const char *text)
 {
     size_t len;
-    const char *value = letter_field(l, name, &len);
+    const char *value = letter_view_field(l, name, &len);
     return text == NULL || (strlen(text) == len && memcmp(value, text, len) == 0);
 }
 
-bool letter_is_wanted(const struct letter *l, const struct config *config)
+bool letter_view_is_wanted(const struct letter_view *l, const struct config *config)
 {
     return field_is(l, "rule", config->dlq.rule) && field_is(l, "reason", config->dlq.reason);
 }
 
 /* The moment of `at`, or its text when it is no time. */
-static void describe_moment(const struct letter *l, char text[UTC_LEN])
+static void describe_moment(const struct letter_view *l, char text[UTC_LEN])
 {
     size_t len;
-    const char *at = letter_field(l, "at", &len);
+    const char *at = letter_view_field(l, "at", &len);
     char *end;
     unsigned long long ms = strtoull(at, &end, 10);
     if (len == 0 || *end != '\0')
@@ -67,7 +67,7 @@ static void describe_moment(const struct letter *l, char text[UTC_LEN])
 
 /* -- The table -- */
 
-void letter_add_heading(struct table *table, bool has_partition)
+void letter_view_add_heading(struct table *table, bool has_partition)
 {
     static const char *const names[] = {"ID",     "WHEN",  "RULE",  "REASON",
                                         "STREAM", "ENTRY", "TRIES", "STATUS"};
@@ -79,7 +79,7 @@ void letter_add_heading(struct table *table, bool has_partition)
     table_add_text(table, "MESSAGE");
 }
 
-void letter_add_row(const struct letter *l, struct table *table, bool has_partition)
+void letter_view_add_row(const struct letter_view *l, struct table *table, bool has_partition)
 {
     static const char *const names[] = {"rule", "reason", "stream", "id", "attempts"};
     char moment[UTC_LEN];
@@ -87,14 +87,14 @@ void letter_add_row(const struct letter *l, struct table *table, bool has_partit
     describe_moment(l, moment);
     if (has_partition)
         table_add(table, l->keys->tag.data, l->keys->tag.len);
-    table_add(table, letter_id(l)->text, letter_id(l)->len);
+    table_add(table, letter_view_id(l)->text, letter_view_id(l)->len);
     table_add_text(table, moment);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = letter_field(l, names[i], &len);
+        const char *value = letter_view_field(l, names[i], &len);
         table_add(table, value, len);
     }
     table_add_text(table, l->is_retrying ? "retrying" : "dead");
-    const char *message = letter_field(l, "message", &len);
+    const char *message = letter_view_field(l, "message", &len);
     table_add(table, message, len);
 }
 
@@ -102,13 +102,13 @@ void letter_add_row(const struct letter *l, struct table *table, bool has_partit
 
 /* Appends "event":{…} or "fields":{…}; false when the letter has no event, as for timers and
  * windows. */
-static bool append_event(const struct letter *l, int codec, struct buf *out)
+static bool append_event(const struct letter_view *l, int codec, struct buf *out)
 {
     static const struct msgpack_limits limits = {.depth = 1, .elements = UINT32_MAX};
     struct tokens tokens = {0};
     struct buf texts = {0};
     size_t len;
-    const char *raw = letter_field(l, "event", &len);
+    const char *raw = letter_view_field(l, "event", &len);
     bool is_good = len > 0 && msgpack_tokens(raw, len, &limits, &tokens, NULL) == 0 &&
                    tokens.list[0].type == TOKEN_ARRAY && tokens.list[0].len % 2 == 0 &&
                    tokens.list[0].len > 0;
@@ -124,10 +124,46 @@ static bool append_event(const struct letter *l, int codec, struct buf *out)
     return is_good;
 }
 
-/* A payload is one msgpack value; what is none is shown as text. */
-static void append_packed(const char *bytes, size_t len, struct buf *out)
+/* The number of a header line of the Redis protocol, `*3` or `$5`; false when there is none. */
+static bool take_header(const char **at, const char *end, char kind, size_t *number)
 {
-    if (json_from_msgpack(bytes, len, DEPTH_MOST, out, NULL) != 0)
+    const char *p = *at;
+    if (p == end || *p++ != kind)
+        return false;
+    *number = 0;
+    for (; p < end && *p >= '0' && *p <= '9' && *number < UINT32_MAX; p++)
+        *number = *number * 10 + (size_t)(*p - '0');
+    if (end - p < 2 || p[0] != '\r' || p[1] != '\n')
+        return false;
+    *at = p + 2;
+    return true;
+}
+
+/* A refused command is kept as it was sent: shown as an array of its words. */
+static bool append_command(const char *bytes, size_t len, struct buf *out)
+{
+    const char *at = bytes, *end = bytes + len;
+    size_t before = out->len, words, word;
+    if (!take_header(&at, end, '*', &words) || words == 0)
+        return false;
+    for (size_t i = 0; i < words; i++) {
+        if (!take_header(&at, end, '$', &word) || (size_t)(end - at) < word + 2) {
+            out->len = before;
+            return false;
+        }
+        buf_append(out, i == 0 ? "[" : ",", 1);
+        escape_json(out, at, word);
+        at += word + 2;
+    }
+    buf_append(out, "]", 1);
+    return true;
+}
+
+/* A payload is a command, or one msgpack value; what is neither is shown as text. */
+static void append_payload(const char *bytes, size_t len, struct buf *out)
+{
+    if (!append_command(bytes, len, out) &&
+        json_from_msgpack(bytes, len, DEPTH_MOST, out, NULL) != 0)
         escape_json(out, bytes, len);
 }
 
@@ -144,7 +180,7 @@ static bool is_number(const struct reply *value)
            (value->text[0] != '0' || value->len == 1);
 }
 
-static void append_json_field(const struct letter *l, int codec, const struct reply *field,
+static void append_json_field(const struct letter_view *l, int codec, const struct reply *field,
                               const struct reply *value, struct buf *out)
 {
     if (is_name(field, "letter")) /* said already */
@@ -163,17 +199,17 @@ static void append_json_field(const struct letter *l, int codec, const struct re
     buf_append(out, ":", 1);
     bool may_count = is_name(field, "at") || is_name(field, "attempts") || is_name(field, "size");
     if (is_name(field, "payload") && value->len > 0)
-        append_packed(value->text, value->len, out);
+        append_payload(value->text, value->len, out);
     else if (may_count && is_number(value))
         buf_append(out, value->text, value->len);
     else
         escape_json(out, value->text, value->len);
 }
 
-void letter_append_json(const struct letter *l, int codec, struct buf *out)
+void letter_view_append_json(const struct letter_view *l, int codec, struct buf *out)
 {
     buf_append_text(out, "{\"letter\":");
-    escape_json(out, letter_id(l)->text, letter_id(l)->len);
+    escape_json(out, letter_view_id(l)->text, letter_view_id(l)->len);
     buf_append_text(out, ",\"partition\":");
     if (l->keys->tag.len == 0)
         buf_append_text(out, "null");
@@ -214,7 +250,7 @@ static void append_block(struct buf *out, const char *name, const char *bytes, s
     }
 }
 
-static void append_event_line(const struct letter *l, int codec, struct buf *out)
+static void append_event_line(const struct letter_view *l, int codec, struct buf *out)
 {
     struct buf event = {0};
     if (append_event(l, codec, &event)) {
@@ -226,7 +262,7 @@ static void append_event_line(const struct letter *l, int codec, struct buf *out
     buf_fini(&event);
 }
 
-void letter_append_text(const struct letter *l, int codec, struct buf *out)
+void letter_view_append_text(const struct letter_view *l, int codec, struct buf *out)
 {
     static const struct {
         const char *field, *name;
@@ -239,27 +275,27 @@ void letter_append_text(const struct letter *l, int codec, struct buf *out)
     size_t len;
     const char *value;
     describe_moment(l, moment);
-    append_line(out, "letter", letter_id(l)->text, letter_id(l)->len);
+    append_line(out, "letter", letter_view_id(l)->text, letter_view_id(l)->len);
     append_line(out, "status", l->is_retrying ? "retrying" : "dead", l->is_retrying ? 8 : 4);
     append_line(out, "partition", l->keys->tag.data, l->keys->tag.len);
     append_line(out, "when", moment, strlen(moment));
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-        value = letter_field(l, lines[i].field, &len);
+        value = letter_view_field(l, lines[i].field, &len);
         append_line(out, lines[i].name, value, len);
     }
-    value = letter_field(l, "payload", &len);
+    value = letter_view_field(l, "payload", &len);
     if (len > 0)
-        append_packed(value, len, &payload);
+        append_payload(value, len, &payload);
     append_line(out, "payload", payload.data, payload.len);
     buf_fini(&payload);
     append_event_line(l, codec, out);
-    value = letter_field(l, "message", &len);
+    value = letter_view_field(l, "message", &len);
     append_block(out, "message", value, len);
-    value = letter_field(l, "traceback", &len);
+    value = letter_view_field(l, "traceback", &len);
     append_block(out, "traceback", value, len);
 }
 
-bool letter_parse_id(const char *text, unsigned long long *ms, unsigned long long *sequence)
+bool letter_view_parse_id(const char *text, unsigned long long *ms, unsigned long long *sequence)
 {
     char rest;
     size_t digits = strspn(text, "0123456789");
