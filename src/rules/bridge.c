@@ -360,7 +360,8 @@ static void set_has_refusals(struct bridge *b)
     (void)vm_call(b->vm, 2, 0, NULL);
 }
 
-void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect, const char *message)
+void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect, const char *command,
+                   const char *message)
 {
     b->refusals = must(realloc(b->refusals, (b->refusal_count + 1) * sizeof *b->refusals));
     struct refusal *r = &b->refusals[b->refusal_count++];
@@ -374,7 +375,7 @@ void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const stru
         .command = must(malloc(effect->len)),
         .command_len = effect->len,
     };
-    memcpy(r->command, b->view.out.data + effect->at, effect->len);
+    memcpy(r->command, command, effect->len);
     set_has_refusals(b);
 }
 

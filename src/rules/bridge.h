@@ -99,8 +99,10 @@ void bridge_drop(struct bridge *b);
 
 double bridge_clock_ms(const struct bridge *b); /* the position's clock after the processed entries */
 
-/* Redis refused this effect when it was queued: from now on the same effect of the same entry becomes a letter `refused`. */
-void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect, const char *message);
+/* Redis refused this effect (its bytes: `command`) when it was queued: from now on the same effect of the same entry becomes
+ * a letter `refused`. */
+void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect, const char *command,
+                   const char *message);
 
 /* Forgets refusals of entries that are committed. */
 void bridge_forget_refusals(struct bridge *b);

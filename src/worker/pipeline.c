@@ -523,17 +523,19 @@ static void add_group_positions(struct pipeline *p)
     bool has_read = link_redis_version(p->options.commit_link) >= 0x070000;
     for (size_t i = 0; i < o->source_count; i++) {
         struct source *s = o->sources[i];
-        if (s->number == 0 || !s->has_group || (s->sent_count == 0 && !p->is_sources_dirty))
+        if (s->number == 0 || (s->sent_count == 0 && !(p->is_sources_dirty && s->has_group)))
             continue;
+        const char *verb = s->has_group ? "SETID" : "CREATE";
         char id[STREAM_ID_TEXT], what[512];
         stream_id_format(s->sent_count > 0 ? s->sent : s->committed, id);
-        snprintf(what, sizeof what, "XGROUP|SETID %s", s->name);
+        snprintf(what, sizeof what, "XGROUP|%s %s", verb, s->name);
+        s->has_group = true; /* unless it is refused: tell_complaints */
         struct buf *out = commit_add_command(p->commit, what);
         if (has_read && s->read >= 0)
-            command_append(out, "XGROUP", "SETID", s->name, p->options.config->group, id, "ENTRIESREAD",
+            command_append(out, "XGROUP", verb, s->name, p->options.config->group, id, "ENTRIESREAD",
                            log_number(s->read + (long long)s->sent_count), NULL);
         else
-            command_append(out, "XGROUP", "SETID", s->name, p->options.config->group, id, NULL);
+            command_append(out, "XGROUP", verb, s->name, p->options.config->group, id, NULL);
     }
 }
 
@@ -616,10 +618,11 @@ static void tell_complaints(struct pipeline *p)
     const char *message, *what;
     struct owner *o = p->options.owner;
     while ((what = commit_complaint_next(p->commit, &cursor, &message)) != NULL) {
-        if (strncmp(what, "XGROUP|SETID ", 13) == 0) {
-            struct source *s = owner_find_source(o, what + 13, strlen(what + 13));
+        if (strncmp(what, "XGROUP|", 7) == 0) { /* only a display: made anew by the next commit, or moved, if it exists */
+            const char *name = strchr(what, ' ') + 1;
+            struct source *s = owner_find_source(o, name, strlen(name));
             if (s != NULL)
-                s->has_group = false; /* the worker's probe makes it anew */
+                s->has_group = strncmp(message, "BUSYGROUP", 9) == 0;
             continue;
         }
         log_repeat(LOG_ERROR, "engine_write_refused", "Redis refused a write to one of the engine's own keys; delete or rename what "

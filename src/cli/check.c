@@ -1,0 +1,19 @@
+/* check.c: `tidemill check [DIR]`: every mistake in every rule, without running one. */
+#include "base/terminal.h"
+#include "cli/cli.h"
+#include "cli/problems.h"
+
+#include <unistd.h>
+
+int cli_check(const struct config *config, int argc, char **argv)
+{
+    struct rulebook *book;
+    struct error error;
+    if (rulebook_load(config, argc > 0 ? argv[0] : config->rules, &book, &error) != 0)
+        return cli_fail(&error);
+    bool is_sound = problems_show(book, stdout);
+    if (is_sound && terminal_is_watched(STDOUT_FILENO))
+        printf("%zu rule%s, no mistakes\n", rulebook_count(book), rulebook_count(book) == 1 ? "" : "s");
+    rulebook_destroy(book);
+    return is_sound ? EXIT_FINE : EXIT_FAILED;
+}

@@ -1,0 +1,27 @@
+/* status.h: what is running, as JSON (the contract of `tidemill status --json`):
+ *
+ *   { "group", "redis", "connected", "pid", "version", "up_ms",
+ *     "rules":      [ { "name", "version", "file", "streams", "failed", "skipped" } ],
+ *     "partitions": [ { "name", "state": "owner|standby|connecting", "fence", "events", "effects", "letters", "commits", "cuts",
+ *                       "lookups", "state_keys", "state_bytes", "stopped_by"?,
+ *                       "streams": [ { "name", "position", "read", "lost", "left_out" } ] } ] } */
+#ifndef TIDEMILL_WORKER_STATUS_H
+#define TIDEMILL_WORKER_STATUS_H
+
+#include "base/buf.h"
+#include "worker/partition.h"
+
+struct status {
+    const struct config *config;
+    struct rulebook *book;
+    const char *url;
+    bool is_connected;
+    uint64_t up_ms;
+    unsigned partitions; /* written so far */
+};
+
+void status_begin(struct status *s, struct buf *json);
+void status_add_partition(struct status *s, struct buf *json, struct partition *p);
+void status_end(struct status *s, struct buf *json);
+
+#endif
