@@ -98,11 +98,18 @@ static void on_ctl(void *context, const struct reply *reply)
     struct commit *c = context;
     const struct owner *o = c->owner;
     assert(c->phase == PHASE_ARMING);
-    if (reply->type != REPLY_ARRAY || reply->count != 3) {
+    if (reply->type == REPLY_ERROR) {
+        struct error why = {0};
+        bool is_later = reply_means_later(reply);
         c->phase = PHASE_IDLE;
-        c->callbacks.on_changed(c->context, reply->type == REPLY_ERROR ? reply->text : "ctl cannot be read");
+        if (is_later)
+            error_set(&why, ERROR_REPLY, "%s", reply->text);
+        else
+            owner_explain_refusal(o, reply, "HMGET :ctl", &why);
+        c->callbacks.on_outcome(c->context, is_later ? COMMIT_LATER : COMMIT_FATAL, &why);
         return;
     }
+    assert(reply->type == REPLY_ARRAY && reply->count == 3);
     bool is_ours = reply_is_text(reply->elements[0], o->fence);
     bool is_as_left = reply_number(reply->elements[1], -1) == o->commits && reply_number(reply->elements[2], 0) == o->edits;
     if (!is_ours || !is_as_left) {
@@ -270,7 +277,10 @@ static enum commit_outcome judge(struct commit *c, const struct reply *exec, str
         return COMMIT_FATAL;
     if (c->refused_count > 0)
         return COMMIT_REFUSED;
-    error_set(why, ERROR_FATAL_REPLY, "Redis refuses EXEC: %s", exec->type == REPLY_ERROR ? exec->text : "(no array)");
+    if (exec->type == REPLY_ERROR)
+        owner_explain_refusal(c->owner, exec, "EXEC", why);
+    else
+        error_set(why, ERROR_FATAL_REPLY, "Redis answers EXEC with neither an array nor nil");
     return COMMIT_FATAL;
 }
 

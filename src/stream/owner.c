@@ -81,14 +81,12 @@ void owner_explain_refusal(const struct owner *o, const struct reply *error, con
     for (char *c = word; *c != '\0'; c++)
         *c = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c;
     const char *key = command[len] != '\0' ? command + len + 1 : "";
-    const char *last = strrchr(key, ' ');
-    if (last != NULL)
-        key = last + 1;
+    const char *prefix = key[0] == ':' ? o->options.keys->prefix.data : "";
     if (strstr(error->text, "one of the keys") != NULL || strstr(error->text, "access") != NULL)
         error_set(out, ERROR_FATAL_REPLY,
-                  "Redis: %s (%s); grant the key with: ACL SETUSER %s ~%s (the engine needs ~%s* and every stream that its rules "
+                  "Redis: %s (%s); grant the key with: ACL SETUSER %s ~%s%s (the engine needs ~%s* and every stream that its rules "
                   "read or write)",
-                  error->text, command, user, key[0] != '\0' ? key : "KEY", o->options.keys->prefix.data);
+                  error->text, command, user, prefix, key[0] == ':' ? key + 1 : key, o->options.keys->prefix.data);
     else
         error_set(out, ERROR_FATAL_REPLY, "Redis: %s (%s); grant the command with: ACL SETUSER %s +%s ~%s*", error->text, command,
                   user, word, o->options.keys->prefix.data);
@@ -138,10 +136,10 @@ void owner_acquire(struct owner *o, struct link *link, void (*done)(void *contex
     for (size_t i = 0; i < o->source_count; i++) {
         const char *name = o->sources[i]->name;
         command_append(out, "XINFO", "STREAM", name, NULL);
-        snprintf(what, sizeof what, "XINFO STREAM %s", name);
+        snprintf(what, sizeof what, "XINFO|STREAM %s", name);
         talk_expect(o->talk, what);
         command_append(out, "XINFO", "GROUPS", name, NULL);
-        snprintf(what, sizeof what, "XINFO GROUPS %s", name);
+        snprintf(what, sizeof what, "XINFO|GROUPS %s", name);
         talk_expect(o->talk, what);
     }
     talk_send(o->talk, on_look, o);
@@ -446,10 +444,12 @@ static void on_taken(void *context, const struct reply *const *replies, size_t c
     struct owner *o = context;
     const struct reply *exec = replies[count - 1];
     struct error why = {0};
-    for (size_t i = 0; i + 1 < count; i++) {
+    bool is_later = reply_means_later(exec);
+    for (size_t i = 0; i + 1 < count && !is_later; i++) {
         if (replies[i]->type != REPLY_ERROR)
             continue;
-        if (reply_means_later(replies[i]))
+        is_later = reply_means_later(replies[i]);
+        if (is_later)
             break;
         if (reply_is_error(replies[i], "NOPERM"))
             owner_explain_refusal(o, replies[i], talk_what(o->talk, i), &why);
@@ -459,8 +459,11 @@ static void on_taken(void *context, const struct reply *const *replies, size_t c
         return;
     }
     if (exec->type == REPLY_ERROR) {
-        error_set(&why, ERROR_REPLY, "%s", exec->text);
-        finish(o, OWNER_LATER, &why);
+        if (is_later)
+            error_set(&why, ERROR_REPLY, "%s", exec->text);
+        else
+            owner_explain_refusal(o, exec, "EXEC", &why);
+        finish(o, is_later ? OWNER_LATER : OWNER_FATAL, &why);
         return;
     }
     if (exec->type != REPLY_ARRAY) { /* somebody was faster, or a rest of our own past has just landed */

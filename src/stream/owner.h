@@ -74,7 +74,8 @@ void owner_acquire(struct owner *o, struct link *link, void (*done)(void *contex
                    void *context);
 void owner_cancel(struct owner *o);
 
-/* The cure for a NOPERM error: which ACL rule is missing for which command and key. */
+/* The cure for a NOPERM error: which ACL rule is missing for which command and key. `command` is the command's name, or
+ * "XINFO|STREAM key"; a key that begins with a colon is one of the engine's own without its prefix: "HSET :ctl". */
 void owner_explain_refusal(const struct owner *o, const struct reply *error, const char *command, struct error *out);
 
 #endif

@@ -93,13 +93,14 @@ static void on_fatal(void *context, const struct error *why)
 static void on_refused_read(void *context, const struct reply *error)
 {
     struct partition *p = context;
-    if (reply_is_error(error, "NOPERM")) {
+    if (reply_is_error(error, "NOPERM") && strstr(error->text, "'xread'") != NULL) {
         struct error why;
-        owner_explain_refusal(&p->owner, error, "XREAD STREAM", &why);
+        owner_explain_refusal(&p->owner, error, "XREAD", &why);
         on_fatal(p, &why);
         return;
     }
-    /* WRONGTYPE: the acquire that follows looks at every stream and leaves the wrong ones out. */
+    /* The acquire that follows looks at every stream by itself: WRONGTYPE, it leaves the wrong ones out; NOPERM, it names the
+     * key that may not be read. */
     on_trouble(p, "read_refused", error->text, !reply_is_error(error, "WRONGTYPE"));
 }
 

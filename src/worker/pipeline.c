@@ -286,7 +286,7 @@ static void on_want(void *context, const struct reply *reply)
             struct error why;
             error_set(&why, ERROR_FATAL_REPLY, "Redis refuses to load states: %s", reply->text);
             if (reply_is_error(reply, "NOPERM"))
-                owner_explain_refusal(p->options.owner, reply, "HMGET state", &why);
+                owner_explain_refusal(p->options.owner, reply, "HMGET :state:*", &why);
             p->callbacks.on_fatal(p->context, &why);
             return;
         }
@@ -413,7 +413,9 @@ static void add_changes(struct pipeline *p, const struct state_change *changes, 
     bool deletes = changes[0].len == 0;
     struct buf key = {0};
     keys_state(p->options.keys, rulebook_rule_name(p->options.book, changes[0].rule), &key);
-    struct buf *out = commit_add_command(p->commit, key.data);
+    char what[512];
+    snprintf(what, sizeof what, "%s %s", deletes ? "HDEL" : "HSET", key.data);
+    struct buf *out = commit_add_command(p->commit, what);
     command_begin(out, 2 + count * (deletes ? 1 : 2));
     command_argument_text(out, deletes ? "HDEL" : "HSET");
     command_argument(out, key.data, key.len);
@@ -504,13 +506,13 @@ static void add_positions(struct pipeline *p, bool has_foreign)
     command_argument_text(&fields, "commits");
     command_argument_number(&fields, o->commits + 1);
     pairs++;
-    struct buf *out = commit_add_command(p->commit, "HSET ctl");
+    struct buf *out = commit_add_command(p->commit, "HSET :ctl");
     command_begin(out, 2 + 2 * pairs);
     command_argument_text(out, "HSET");
     command_argument(out, p->options.keys->ctl.data, p->options.keys->ctl.len);
     buf_append(out, fields.data, fields.len);
     if (!has_foreign && p->has_unverified) {
-        out = commit_add_command(p->commit, "HDEL ctl unverified");
+        out = commit_add_command(p->commit, "HDEL :ctl");
         command_append(out, "HDEL", p->options.keys->ctl.data, "unverified", NULL);
     }
     buf_fini(&fields);
@@ -557,13 +559,13 @@ static void send(struct pipeline *p)
     }
     if (has_work) {
         letters = bridge_letters(p->bridge, &letter_count);
-        commit_add_commands(p->commit, letters->data, letters->len, letter_count, "XADD dlq");
+        commit_add_commands(p->commit, letters->data, letters->len, letter_count, "XADD :dlq");
         add_states(p);
         if (p->now.batch->is_inbox)
             retry_add_removal(&p->now.retry, p->commit, p->options.keys, p->options.config->dlq_maxlen, p->now.inbox_id);
     }
-    commit_add_commands(p->commit, p->letters.data, p->letters.len, p->letter_count, "XADD dlq");
-    commit_add_commands(p->commit, p->sweep.data, p->sweep.len, p->sweep_count, "HDEL state");
+    commit_add_commands(p->commit, p->letters.data, p->letters.len, p->letter_count, "XADD :dlq");
+    commit_add_commands(p->commit, p->sweep.data, p->sweep.len, p->sweep_count, "HDEL :state:*");
     advance_sources(p, &has_moved);
     add_positions(p, effect_count > 0);
     if (has_moved || p->is_sources_dirty)

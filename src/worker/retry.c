@@ -106,7 +106,7 @@ void retry_add_removal(const struct retry *r, struct commit *commit, const struc
 {
     char id[STREAM_ID_TEXT];
     stream_id_format(inbox_id, id);
-    command_append(commit_add_command(commit, "XDEL inbox"), "XDEL", keys->inbox.data, id, NULL);
+    command_append(commit_add_command(commit, "XDEL :inbox"), "XDEL", keys->inbox.data, id, NULL);
     if (r->is_event || r->is_command)
         return;
     struct letter letter = {.reason = field(r, "reason")->text, .message = r->hopeless};
@@ -114,6 +114,6 @@ void retry_add_removal(const struct retry *r, struct commit *commit, const struc
     struct retry kept = {.letter = r->letter};
     uint32_t size;
     letter.fields = unpack_event(&kept, &size);
-    letter_append(commit_add_command(commit, "XADD dlq"), keys->dlq.data, dlq_maxlen, &letter);
+    letter_append(commit_add_command(commit, "XADD :dlq"), keys->dlq.data, dlq_maxlen, &letter);
     retry_fini(&kept);
 }

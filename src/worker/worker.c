@@ -191,8 +191,8 @@ static void look(void *context)
     struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
     command_append(out, "COMMAND", NULL);
     talk_expect(control_talk(w->control), "COMMAND");
-    command_append(out, "CONFIG", "GET", "maxmemory-policy", NULL);
-    talk_expect(control_talk(w->control), "CONFIG GET");
+    command_append(out, "INFO", "memory", NULL); /* not CONFIG GET, which hosted Redises forbid */
+    talk_expect(control_talk(w->control), "INFO");
     command_append(out, "TIME", NULL);
     talk_expect(control_talk(w->control), "TIME");
     struct keys home;
@@ -231,13 +231,14 @@ static bool take_look(struct worker *w, const struct reply *const *replies, stru
     struct commands *commands;
     if (commands_load(replies[LOOK_COMMANDS], &commands, why) != 0)
         return false;
-    if (policy->type == REPLY_ARRAY && policy->count == 2 && strncmp(policy->elements[1]->text, "allkeys", 7) == 0 &&
-        !w->config->allow_eviction) {
+    const char *evicts = policy->type == REPLY_STRING ? strstr(policy->text, "maxmemory_policy:allkeys") : NULL;
+    if (evicts != NULL && !w->config->allow_eviction) {
+        evicts += sizeof "maxmemory_policy:" - 1;
         commands_destroy(commands);
         error_set(why, ERROR_FATAL_REPLY,
-                  "this Redis may evict any key (maxmemory-policy %s), the engine's position and states too; set it to noeviction "
-                  "or volatile-lru, or accept the loss with --allow-eviction",
-                  policy->elements[1]->text);
+                  "this Redis may evict any key (maxmemory-policy %.*s), the engine's position and states too; set it to "
+                  "noeviction or volatile-lru, or accept the loss with --allow-eviction",
+                  (int)strcspn(evicts, "\r\n"), evicts);
         return false;
     }
     for (size_t i = 0; i < w->held_count; i++)
@@ -334,10 +335,30 @@ static void scan_lost(void *context)
 
 /* ── leases ─────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
+/* A command on the lease that will never be allowed. */
+static bool is_forbidden(struct held *held, const struct reply *const *replies, size_t count, struct error *why)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!reply_is_error(replies[i], "NOPERM"))
+            continue;
+        char what[64];
+        snprintf(what, sizeof what, "%s :lease", talk_what(control_talk(held->worker->control), i));
+        owner_explain_refusal(partition_owner(held->partition), replies[i], what, why);
+        return true;
+    }
+    return false;
+}
+
 static void on_lease_changed(void *context, const struct reply *const *replies, size_t count)
 {
     struct held *held = context;
+    struct error why;
     held->is_renewing = false;
+    if (is_forbidden(held, replies, count, &why)) {
+        control_end(held->worker->control);
+        fatal(held->worker, &why);
+        return;
+    }
     held->renew_at_ms = clock_now_ms() + (uint64_t)held->worker->config->lease_ms / 3;
     if (replies[count - 1]->type != REPLY_ARRAY)
         held->renew_at_ms = clock_now_ms(); /* it changed in between: look again */
@@ -366,7 +387,7 @@ static void on_lease_read(void *context, const struct reply *const *replies, siz
     command_append(out, "MULTI", NULL);
     talk_expect(control_talk(w->control), "MULTI");
     command_append(out, "PEXPIRE", k->lease.data, log_number(w->config->lease_ms), NULL);
-    talk_expect(control_talk(w->control), "PEXPIRE lease");
+    talk_expect(control_talk(w->control), "PEXPIRE");
     command_append(out, "EXEC", NULL);
     talk_expect(control_talk(w->control), "EXEC");
     talk_send(control_talk(w->control), on_lease_changed, held);
@@ -408,8 +429,9 @@ static void on_given_back(struct held *held)
 static void on_deleted(void *context, const struct reply *const *replies, size_t count)
 {
     struct held *held = context;
-    (void)replies;
-    (void)count;
+    struct error why;
+    if (is_forbidden(held, replies, count, &why))
+        log_line(LOG_WARN, "lease_stays", "the lease was not given back and expires by itself", "cause", why.text, NULL);
     control_end(held->worker->control);
     on_given_back(held);
 }
@@ -428,7 +450,7 @@ static void on_lease_read_back(void *context, const struct reply *const *replies
     command_append(out, "MULTI", NULL);
     talk_expect(control_talk(w->control), "MULTI");
     command_append(out, "DEL", k->lease.data, NULL);
-    talk_expect(control_talk(w->control), "DEL lease");
+    talk_expect(control_talk(w->control), "DEL");
     command_append(out, "EXEC", NULL);
     talk_expect(control_talk(w->control), "EXEC");
     talk_send(control_talk(w->control), on_deleted, held);
