@@ -1,6 +1,7 @@
 /* lines.c: see lines.h. */
 #include "cli/lines.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -13,12 +14,28 @@ static const char *find_end(const struct lines *l)
     return memchr(l->buffer.data + l->searched, '\n', l->buffer.len - l->searched);
 }
 
+/* Waits for input or to be woken: true when it was. In one poll, so that no signal falls between a
+ * look at a flag and the wait. */
+static bool is_woken(const struct lines *l)
+{
+    struct pollfd ends[] = {{.fd = l->wake_fd, .events = POLLIN}, {.fd = l->fd, .events = POLLIN}};
+    if (l->wake_fd == 0)
+        return false;
+    while (poll(ends, 2, -1) < 0 && errno == EINTR)
+        continue;
+    return ends[0].revents != 0;
+}
+
 /* Reads once. What was given out makes room first. */
 static ssize_t fill(struct lines *l)
 {
     buf_consume(&l->buffer, l->at);
     l->at = 0;
     l->searched = l->buffer.len;
+    if (is_woken(l)) {
+        errno = EINTR;
+        return -1;
+    }
     buf_reserve(&l->buffer, READ_BYTES);
     ssize_t got = read(l->fd, l->buffer.data + l->buffer.len, READ_BYTES);
     if (got > 0)

@@ -12,6 +12,7 @@ enum { LINES_LONGEST = 16 * 1024 * 1024 };
 /* Zero it, set fd. */
 struct lines {
     int fd;
+    int wake_fd;       /* readable: reading ends with EINTR, also while it waits; 0: none */
     uint64_t number;   /* of the line last given, from 1 */
     struct buf buffer; /* what was read; */
     size_t at;         /* ... so far it was given out */
@@ -23,8 +24,7 @@ struct lines {
 enum lines_result { LINES_LINE, LINES_TOO_LONG, LINES_END, LINES_FAILED };
 
 /* The next line, without its line feed, valid until the next call. A line over LINES_LONGEST is
- * passed over and counted. FAILED: errno says why; EINTR is passed on, so that a signal can end the
- * reading. */
+ * passed over and counted. FAILED: errno says why; EINTR: it was woken. */
 enum lines_result lines_next(struct lines *l, const char **text, size_t *len);
 
 /* Would lines_next have to wait for the writer of a pipe now? */

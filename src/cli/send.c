@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 enum { BATCH_LINES = 500, BATCH_BYTES = 1024 * 1024, DEPTH_MOST = 200 };
@@ -42,26 +43,25 @@ struct send {
     struct buf commands; /* of the batch being made */
     struct buf packed;   /* one line as msgpack */
     uint64_t sent, bad;
-    bool
-        is_refused; /* Redis answered with an error: `refusal` says which, of line `refused_line` */
+    bool is_interrupted;
+    bool is_refused; /* Redis answered with an error: `refusal`, of line `refused_line` */
     uint64_t refused_line;
     char refusal[256];
 };
 
-static volatile sig_atomic_t is_interrupted;
-
-static void on_interrupt(int number)
+/* SIGINT and SIGTERM become readable: a read that waits ends, what was read is sent, the count is
+ * told. */
+static int catch_signals(struct send *s, struct error *error)
 {
-    (void)number;
-    is_interrupted = 1;
-}
-
-/* Without SA_RESTART: a read that waits returns, what was read is sent, and the count is told. */
-static void catch_interrupt(void)
-{
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    s->lines.wake_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+    if (s->lines.wake_fd < 0)
+        return error_set(error, ERROR_SYSTEM, "cannot wait for signals: %s", strerror(errno));
+    return 0;
 }
 
 /* -- Telling -- */
@@ -242,7 +242,7 @@ static int send_line(struct send *s, const char *text, size_t len, struct error 
 static int send_lines(struct send *s, struct error *error)
 {
     int code = 0;
-    while (code == 0 && !is_interrupted && !(s->bad > 0 && s->config->send.is_strict)) {
+    while (code == 0 && !s->is_interrupted && !(s->bad > 0 && s->config->send.is_strict)) {
         const char *text;
         size_t len;
         if (lines_would_wait(&s->lines) &&
@@ -255,7 +255,9 @@ static int send_lines(struct send *s, struct error *error)
             code = send_line(s, text, len, error);
         else if (result == LINES_TOO_LONG)
             tell_bad_line(s, s->lines.number, "longer than 16 MB");
-        else if (errno != EINTR)
+        else if (errno == EINTR)
+            s->is_interrupted = true;
+        else
             code = error_set(error, ERROR_SYSTEM, "cannot read %s: %s",
                              s->file == NULL ? "standard input" : s->file, strerror(errno));
     }
@@ -281,7 +283,7 @@ static int conclude(struct send *s, int code, struct error *error, uint64_t star
         return cli_fail(&whole);
     }
     tell_summary(s, started_us);
-    if (is_interrupted)
+    if (s->is_interrupted)
         return 128 + SIGINT;
     return s->bad > 0 ? EXIT_FAILED : EXIT_FINE;
 }
@@ -298,12 +300,15 @@ int cli_send(const struct config *config, int argc, char **argv)
     int code = open_input(&s, &error);
     if (code == 0)
         code = client_open(config->redis, &s.client, &error);
-    if (code != 0)
-        return cli_fail(&error);
-    catch_interrupt();
-    code = send_lines(&s, &error);
-    int status = conclude(&s, code, &error, started_us);
+    if (code == 0)
+        code = catch_signals(&s, &error);
+    bool is_ready = code == 0;
+    if (is_ready)
+        code = send_lines(&s, &error);
+    int status = is_ready ? conclude(&s, code, &error, started_us) : cli_fail(&error);
     client_close(s.client);
+    if (s.file != NULL && s.lines.fd >= 0)
+        close(s.lines.fd);
     lines_fini(&s.lines);
     buf_fini(&s.commands);
     buf_fini(&s.packed);
