@@ -56,7 +56,7 @@ struct source *source_create(const char *name, size_t len, uint32_t number)
         abort();
     memcpy(copy, name, len);
     copy[len] = '\0';
-    *s = (struct source){.name = copy, .name_len = len, .number = number, .read = -1};
+    *s = (struct source){.name = copy, .name_len = len, .number = number, .read = -1, .added = -1};
     return s;
 }
 

@@ -32,6 +32,7 @@ struct source {
     const char *pattern;        /* the glob that brought it, or NULL; not owned */
     bool is_later;              /* appeared under a glob that the group knew already: begins at its start, whatever --from says */
     bool is_left_out;           /* the key holds another type: not read until a probe finds otherwise */
+    int64_t added;              /* entries ever added to the stream, when it was last looked at; -1: not known */
     uint64_t lost;              /* entries trimmed before we read them, as far as they could be counted */
 
     /* The reader's own. */

@@ -60,9 +60,12 @@ static void tell_lost(struct source *s, int64_t lost, bool is_exact)
 static bool judge_count(struct source *s, const struct reply *info, struct stream_id last)
 {
     const struct reply *added = reply_field(info, "entries-added"), *length = reply_field(info, "length");
-    if (added == NULL || length == NULL || s->sent_count > 0)
+    if (added == NULL || length == NULL)
         return false;
-    int64_t total = reply_number(added, 0), removed = total - reply_number(length, 0);
+    s->added = reply_number(added, -1);
+    if (s->sent_count > 0)
+        return false;
+    int64_t total = s->added, removed = total - reply_number(length, 0);
     if (stream_id_compare(last, s->committed) == 0) { /* at the tail: exact */
         bool is_wrong = s->read != total;
         if (s->read >= 0 && s->read < total)

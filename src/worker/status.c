@@ -74,7 +74,11 @@ static void add_streams(struct buf *json, const struct owner *o)
         add_text(json, "name", source->name);
         buf_append_text(json, ",");
         add_text(json, "position", id);
-        buf_printf(json, ",\"read\":%lld,", (long long)source->read);
+        buf_printf(json, ",\"read\":%lld,\"lag\":", (long long)source->read);
+        if (source->read >= 0 && source->added >= 0)
+            buf_printf(json, "%lld,", (long long)(source->added > source->read ? source->added - source->read : 0));
+        else
+            buf_append_text(json, "null,");
         add_number(json, "lost", source->lost);
         buf_printf(json, ",\"left_out\":%s}", source->is_left_out ? "true" : "false");
         is_first = false;
@@ -82,7 +86,7 @@ static void add_streams(struct buf *json, const struct owner *o)
     buf_append_text(json, "]");
 }
 
-void status_add_partition(struct status *s, struct buf *json, struct partition *p)
+void status_add_partition(struct status *s, struct buf *json, struct partition *p, double events_per_s)
 {
     struct pipeline_counts counts;
     const struct owner *o = partition_owner(p);
@@ -94,6 +98,7 @@ void status_add_partition(struct status *s, struct buf *json, struct partition *
     add_text(json, "state", phase == PARTITION_OWNED ? "owner" : phase == PARTITION_LOOKING ? "standby" : "connecting");
     buf_append_text(json, ",");
     add_text(json, "fence", o->fence);
+    buf_printf(json, ",\"events_per_s\":%.0f", events_per_s);
     const struct {
         const char *name;
         uint64_t number;

@@ -24,6 +24,8 @@ struct held {
     struct worker *worker;
     uint64_t renew_at_ms; /* 0: it is not ours */
     bool is_renewing, is_drained, is_given_back;
+    uint64_t events_then, then_ms; /* for the rate */
+    double events_per_s;
 };
 
 struct worker {
@@ -475,6 +477,17 @@ static void give_back(struct held *held)
         control_add(held->worker->control, &job);
 }
 
+/* Events a second since the last look, for the status. */
+static void measure(struct held *held, uint64_t now_ms)
+{
+    struct pipeline_counts counts;
+    pipeline_count(partition_pipeline(held->partition), &counts);
+    if (held->then_ms > 0 && now_ms > held->then_ms)
+        held->events_per_s = (double)(counts.events - held->events_then) * 1000 / (double)(now_ms - held->then_ms);
+    held->events_then = counts.events;
+    held->then_ms = now_ms;
+}
+
 /* ── ticking ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
 static void on_time(void *context, const struct reply *const *replies, size_t count)
@@ -520,8 +533,10 @@ static void tick(void *context)
     if (now >= w->probe_at_ms) {
         w->probe_at_ms = now + PROBE_EVERY_MS;
         control_add(w->control, &(struct control_job){.begin = ask_time, .context = w});
-        for (size_t i = 0; i < w->held_count; i++)
+        for (size_t i = 0; i < w->held_count; i++) {
+            measure(w->held[i], now);
             probe_add(w->probe, w->held[i]->partition);
+        }
     }
     if (w->pattern_count > 0 && (now >= w->scan_at_ms || !w->is_scanned)) {
         w->scan_at_ms = now + SCAN_EVERY_MS;
@@ -636,6 +651,6 @@ void worker_status(struct worker *w, struct buf *json)
                             .up_ms = clock_now_ms() - w->started_ms};
     status_begin(&status, json);
     for (size_t i = 0; i < w->held_count; i++)
-        status_add_partition(&status, json, w->held[i]->partition);
+        status_add_partition(&status, json, w->held[i]->partition, w->held[i]->events_per_s);
     status_end(&status, json);
 }

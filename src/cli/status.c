@@ -1,0 +1,148 @@
+/* status.c: `tidemill status`: asks the running engine over its control socket (worker/status.h says what it answers). */
+#include "base/terminal.h"
+#include "cli/cli.h"
+#include "cli/socket.h"
+#include "cli/table.h"
+#include "codec/json.h"
+#include "codec/msgpack.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct msgpack_limits LIMITS = {.depth = 16, .elements = 1u << 24};
+
+/* The value of `name` in the map at `map`, or NULL. */
+static const struct token *find(const struct token *map, const char *name)
+{
+    const struct token *t = map + 1;
+    for (uint32_t i = 0; map->type == TOKEN_MAP && i < map->len; i++) {
+        const struct token *value = t + 1;
+        if (t->type == TOKEN_STRING && t->len == strlen(name) &&
+            memcmp(t->bytes, name, t->len) == 0)
+            return value;
+        t = value + value->size;
+    }
+    return NULL;
+}
+
+static void add_cell(struct table *table, const struct token *map, const char *name)
+{
+    const struct token *value = find(map, name);
+    char text[64] = "-";
+    if (value != NULL && value->type == TOKEN_STRING) {
+        table_add(table, value->bytes, value->len);
+        return;
+    }
+    if (value != NULL && value->type == TOKEN_NUMBER)
+        snprintf(text, sizeof text, "%.0f", value->number);
+    else if (value != NULL && (value->type == TOKEN_TRUE || value->type == TOKEN_FALSE))
+        snprintf(text, sizeof text, "%s", value->type == TOKEN_TRUE ? "yes" : "no");
+    table_add_text(table, text);
+}
+
+static void add_head(struct table *table, const char *const *names, const char *const *heads)
+{
+    while (names[table->columns] != NULL)
+        table->columns++;
+    for (size_t i = 0; i < table->columns; i++)
+        table_add_text(table, heads[i]);
+}
+
+static void add_row(struct table *table, const struct token *map, const char *const *names)
+{
+    for (size_t i = 0; names[i] != NULL; i++)
+        add_cell(table, map, names[i]);
+}
+
+/* Appends the table of all maps of a list. */
+static void show_list(struct buf *out, const struct token *list, const char *const *names,
+                      const char *const *heads)
+{
+    struct table table = {0};
+    const struct token *item = list + 1;
+    add_head(&table, names, heads);
+    for (uint32_t i = 0; list != NULL && i < list->len; i++, item += item->size)
+        add_row(&table, item, names);
+    table_print(&table, out, 0, terminal_has_colour(STDOUT_FILENO));
+    table_fini(&table);
+}
+
+/* A row a stream, of all partitions. */
+static void show_streams(struct buf *out, const struct token *partitions)
+{
+    static const char *const names[] = {"name", "position", "lag", "lost", "left_out", NULL};
+    static const char *const heads[] = {"STREAM", "POSITION", "LAG", "LOST", "LEFT OUT"};
+    struct table table = {0};
+    const struct token *partition = partitions + 1;
+    add_head(&table, names, heads);
+    for (uint32_t i = 0; i < partitions->len; i++, partition += partition->size) {
+        const struct token *streams = find(partition, "streams");
+        const struct token *stream = streams + 1;
+        for (uint32_t k = 0; streams != NULL && k < streams->len; k++, stream += stream->size)
+            add_row(&table, stream, names);
+    }
+    table_print(&table, out, 0, terminal_has_colour(STDOUT_FILENO));
+    table_fini(&table);
+}
+
+static void show(struct buf *out, const struct token *status)
+{
+    static const char *const rule_names[] = {"name", "version", "file", "failed", "skipped", NULL};
+    static const char *const rule_heads[] = {"RULE", "VERSION", "FILE", "FAILED", "SKIPPED"};
+    static const char *const partition_names[] = {"name",    "state",      "events_per_s",
+                                                  "events",  "effects",    "letters",
+                                                  "commits", "state_keys", NULL};
+    static const char *const partition_heads[] = {"PARTITION", "STATE",   "EVENTS/S", "EVENTS",
+                                                  "EFFECTS",   "LETTERS", "COMMITS",  "STATES"};
+    static const char *const line[] = {"group", "redis", "connected", "pid", "version"};
+    for (size_t i = 0; i < sizeof line / sizeof *line; i++) {
+        const struct token *value = find(status, line[i]);
+        if (value == NULL)
+            continue;
+        buf_printf(out, "%s%s ", i > 0 ? "   " : "", line[i]);
+        if (value->type == TOKEN_STRING)
+            buf_append(out, value->bytes, value->len);
+        else if (value->type == TOKEN_NUMBER)
+            buf_printf(out, "%.0f", value->number);
+        else
+            buf_append_text(out, value->type == TOKEN_TRUE ? "yes" : "no");
+    }
+    buf_append_text(out, "\n\n");
+    show_list(out, find(status, "rules"), rule_names, rule_heads);
+    buf_append_text(out, "\n");
+    const struct token *partitions = find(status, "partitions");
+    show_list(out, partitions, partition_names, partition_heads);
+    buf_append_text(out, "\n");
+    if (partitions != NULL)
+        show_streams(out, partitions);
+}
+
+int cli_status(const struct config *config, int argc, char **argv)
+{
+    struct buf answer = {0}, packed = {0}, out = {0};
+    struct tokens tokens = {0};
+    struct error error;
+    (void)argc;
+    (void)argv;
+    int failed = control_socket_ask(config->control, "status", &answer, &error);
+    if (failed != 0)
+        goto out;
+    if (config->is_json) {
+        buf_append(&out, answer.data, answer.len);
+    } else {
+        failed = json_to_msgpack(answer.data, answer.len, LIMITS.depth, &packed, &error);
+        if (failed == 0)
+            failed = msgpack_tokens(packed.data, packed.len, &LIMITS, &tokens, &error);
+        if (failed == 0)
+            show(&out, tokens.list);
+    }
+    if (failed == 0 && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
+        failed = error_set(&error, ERROR_SYSTEM, "cannot write to standard output");
+out:
+    buf_fini(&answer);
+    buf_fini(&packed);
+    buf_fini(&out);
+    tokens_fini(&tokens);
+    return failed != 0 ? cli_fail(&error) : EXIT_FINE;
+}
