@@ -105,8 +105,8 @@ static void option_text(const struct option *o, bool has_range, char *text, size
     struct buf notes = {0};
     option_describe_range(o, range, sizeof range);
     bool is_number = o->type == OPTION_INTEGER || o->type == OPTION_DURATION;
-    if (range[0] != '\0' && o->type != OPTION_SWITCH &&
-        (o->choices != NULL || (has_range && is_number)))
+    bool is_choice = o->choices != NULL && strchr(o->choices, '|') != NULL;
+    if (is_choice || (has_range && is_number))
         buf_printf(&notes, "; %s", range);
     if (o->standard != NULL)
         buf_printf(&notes, "; default %s", o->standard);
