@@ -4,8 +4,6 @@ local redis = require "spec.support.redis"
 local wait = require "spec.support.wait"
 
 local CTL, DLQ, INBOX = "tidemill:tidemill:ctl", "tidemill:tidemill:dlq", "tidemill:tidemill:inbox"
-local EVENT = "\x92\xa4data\xcd\0\0" -- replaced below
-
 -- A raw entry as a letter keeps it: a msgpack array of strings.
 local function raw(...)
   local list = { ... }
@@ -15,7 +13,7 @@ local function raw(...)
   end
   return table.concat(out)
 end
-EVENT = raw("data", "\x82\xa4user\xa2u1\xa5total\xcb\x40\x29\0\0\0\0\0\0")
+local EVENT = raw("data", "\x82\xa4user\xa2u1\xa5total\xcb\x40\x29\0\0\0\0\0\0")
 
 describe("tidemill dlq", function()
   local server
@@ -37,8 +35,9 @@ describe("tidemill dlq", function()
   end
 
   local function add(id, changes, key)
-    local fields = { event = EVENT, stream = "cart", id = "5-1", rule = "cart", version = "2", reason = "error",
-      message = "rules/cart.lua:12: oops\nmore", traceback = "rules/cart.lua:12: in on_event\nrules/cart.lua:3: in help",
+    local fields = { event = EVENT, stream = "cart", id = "5-1", rule = "cart", version = "2",
+      reason = "error", message = "cart.lua:12: oops\nmore",
+      traceback = "rules/cart.lua:12: in on_event\nrules/cart.lua:3: in help",
       at = 1700000000123, attempts = 1, key = "u1", payload = "" }
     for name, value in pairs(changes or {}) do
       fields[name] = value
@@ -66,13 +65,14 @@ describe("tidemill dlq", function()
 
   it("lists a table, the newest first", function()
     add("10-1")
-    add("11-1", { rule = "pricing", reason = "schema", attempts = 12, message = "total: \27[2Jbad" })
+    add("11-1", { rule = "pricing", reason = "schema", attempts = 12,
+      message = "total: \27[2Jbad" })
     local out, code, err = dlq "list"
     assert.same({ 0, "" }, { code, err })
     assert.equal([[
 ID    WHEN                      RULE     REASON  STREAM  ENTRY  TRIES  STATUS  MESSAGE
 11-1  2023-11-14T22:13:20.123Z  pricing  schema  cart    5-1    12     dead    total: \x1b[2Jbad
-10-1  2023-11-14T22:13:20.123Z  cart     error   cart    5-1    1      dead    rules/cart.lua:12: oops
+10-1  2023-11-14T22:13:20.123Z  cart     error   cart    5-1    1      dead    cart.lua:12: oops
 ]], out)
   end)
 
@@ -107,8 +107,10 @@ ID    WHEN                      RULE     REASON  STREAM  ENTRY  TRIES  STATUS  M
   it("prints JSON with the event decoded", function()
     add("10-1", { payload = "\x81\xa1w\x02", key = "" })
     local out = dlq("list", "--json")
-    for _, part in ipairs { '"letter":"10-1"', '"partition":null', '"retrying":false', '"id":"5-1"', '"at":1700000000123',
-      '"attempts":1', '"event":{"user":"u1","total":12.5}', '"payload":{"w":2}', '"version":"2"' } do
+    for _, part in ipairs { '"letter":"10-1"', '"partition":null', '"retrying":false', '"id":"5-1"',
+      '"at":1700000000123',
+      '"attempts":1', '"event":{"user":"u1","total":12.5}', '"payload":{"w":2}',
+      '"version":"2"' } do
       assert.is_truthy(out:find(part, 1, true), part .. " in " .. out)
     end
     assert.equal(out, (dlq("show", "10-1", "--json")))
@@ -131,13 +133,14 @@ attempts    1
 key         u1
 event       {"user":"u1","total":12.5}
 message
-  rules/cart.lua:12: oops
+  cart.lua:12: oops
   more
 traceback
   rules/cart.lua:12: in on_event
   rules/cart.lua:3: in help
 ]], out)
-    add("11-0", { event = raw("a", "1", "b", "{x"), payload = "*3\r\n$4\r\nHSET\r\n$1\r\nk\r\n$3\r\na\r\n\r\n", traceback = "" })
+    add("11-0", { event = raw("a", "1", "b", "{x"),
+      payload = "*3\r\n$4\r\nHSET\r\n$1\r\nk\r\n$3\r\na\r\n\r\n", traceback = "" })
     out = dlq("show", "11")
     assert.is_truthy(out:find('payload     ["HSET","k","a\\r\\n"]', 1, true), out)
     assert.is_truthy(out:find('event       {"a":"1","b":"{x"}', 1, true), out)
@@ -152,8 +155,10 @@ traceback
   it("says what is wrong with an ID", function()
     add("10-1")
     for _, case in ipairs {
-      { "show", "11-1", 1, "there is no letter 11-1" }, { "show", "10", 1, "there is no letter 10-0" },
-      { "show", "x", 2, "x is no ID of a letter" }, { "retry", "10-1-1", 2, "10-1-1 is no ID of a letter" },
+      { "show", "11-1", 1, "there is no letter 11-1" },
+      { "show", "10", 1, "there is no letter 10-0" },
+      { "show", "x", 2, "x is no ID of a letter" },
+      { "retry", "10-1-1", 2, "10-1-1 is no ID of a letter" },
       { "drop", "11-1", 1, "there is no letter 11-1" },
     } do
       local out, code, err = dlq(case[1], case[2])
@@ -199,7 +204,8 @@ traceback
     for i, entry in ipairs(inbox) do
       assert.equal("20-" .. i * 2, entry.fields.letter)
     end
-    assert.same({ "0 letters handed back to be retried\n", 0, "" }, { dlq("retry", "--all", "--rule", "a") })
+    assert.same({ "0 letters handed back to be retried\n", 0, "" },
+      { dlq("retry", "--all", "--rule", "a") })
     assert.equal(2, edits())
   end)
 
@@ -233,8 +239,10 @@ traceback
 
   it("refuses words that make no sense", function()
     for _, case in ipairs {
-      { { "list", "5-1" }, "does not know what to do" }, { { "show" }, "needs the ID" }, { { "show", "1", "2" }, "needs the ID" },
-      { { "retry" }, "needs the IDs of letters, or --all" }, { { "drop", "--rule", "a" }, "needs the IDs of letters, or --all" },
+      { { "list", "5-1" }, "does not know what to do" }, { { "show" }, "needs the ID" },
+      { { "show", "1", "2" }, "needs the ID" },
+      { { "retry" }, "needs the IDs of letters, or --all" },
+      { { "drop", "--rule", "a" }, "needs the IDs of letters, or --all" },
       { { "retry", "1-1", "--all" }, "either IDs, or --all" }, { {}, "dlq needs more" },
     } do
       local _, code, err = dlq(unpack(case[1]))
@@ -266,7 +274,8 @@ traceback
     end)
 
     it("finds a letter wherever it is, and asks when two have the ID", function()
-      assert.same({ "2 letters handed back to be retried\n", 0, "" }, { dlq("retry", "11-1", "10-1") })
+      assert.same({ "2 letters handed back to be retried\n", 0, "" },
+        { dlq("retry", "11-1", "10-1") })
       assert.equal(1, server:call("XLEN", TAGGED .. "inbox"))
       assert.equal(1, server:call("XLEN", INBOX))
       assert.equal(1, edits())
@@ -285,7 +294,8 @@ traceback
     for i = 1, 3000 do
       add("20-" .. i)
     end
-    local busy = process.start { "redis-cli", "-s", server.socket, "-r", "100000000", "HINCRBY", CTL, "commits", "1" }
+    local busy = process.start { "redis-cli", "-s", server.socket, "-r", "100000000", "HINCRBY",
+      CTL, "commits", "1" }
     wait.until_true(function()
       return tonumber(server:call("HGET", CTL, "commits")) > 100
     end)

@@ -42,7 +42,8 @@ describe("tidemill --help", function()
     local code, out, err = program.run { "--help" }
     assert.equal(0, code)
     assert.equal("", err)
-    for _, part in ipairs { "rules in Lua on Redis Streams", "Usage:", "Commands:", "Common options:", "--redis URL",
+    for _, part in ipairs { "rules in Lua on Redis Streams", "Usage:", "Commands:",
+      "Common options:", "--redis URL",
       "Examples:", "tidemill send", "  dlq " } do
       assert.is_true(has(out, part), part)
     end
@@ -104,7 +105,8 @@ describe("tidemill COMMAND --help", function()
   it("works whatever else is wrong", function()
     local folder = files.temp_folder()
     files.write_file(folder .. "/tidemill.lua", "nonsense")
-    local code, out = program.run({ "send", "--help" }, { folder = folder, env = { TIDEMILL_LOG_LEVEL = "loud" } })
+    local code, out = program.run({ "send", "--help" },
+      { folder = folder, env = { TIDEMILL_LOG_LEVEL = "loud" } })
     assert.equal(0, code)
     assert.is_true(has(out, "tidemill send STREAM [FILE]"))
   end)
@@ -154,7 +156,8 @@ describe("the manual page", function()
   it("is what scripts/manual makes of the tables", function()
     local code, out, err = process.run { "scripts/manual", env = { TIDEMILL_BIN = program.path() } }
     assert.equal(0, code, err)
-    assert.is_true(page == out, "src/cli/tidemill.1 is not up to date: make, then scripts/manual --write")
+    assert.is_true(page == out,
+      "src/cli/tidemill.1 is not up to date: make, then scripts/manual --write")
   end)
 
   it("documents every option that is not hidden", function()
@@ -171,10 +174,12 @@ describe("the manual page", function()
           assert.is_true(has(page, '.B "' .. roff(text(option.flag))), text(option.flag))
         end
         if option.path ~= nil then
-          assert.is_true(has(page, '.B "' .. roff(text(option.path):gsub("%*", "NAME")) .. " = "), text(option.path))
+          assert.is_true(has(page, '.B "' .. roff(text(option.path):gsub("%*", "NAME")) .. " = "),
+            text(option.path))
         end
         if option.environment ~= nil then
-          assert.is_true(has(page, "\n.B " .. text(option.environment) .. "\n"), text(option.environment))
+          assert.is_true(has(page, "\n.B " .. text(option.environment) .. "\n"),
+            text(option.environment))
         end
       end)
     end

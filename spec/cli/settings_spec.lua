@@ -48,7 +48,8 @@ describe("settings", function()
     local code
     code, err = tail { "--config", "none.lua" }
     assert.equal(1, code)
-    assert.equal("tidemill: cannot read the settings file none.lua: No such file or directory\n", err)
+    assert.equal("tidemill: cannot read the settings file none.lua: No such file or directory\n",
+      err)
     code, err = tail { "--config", "." }
     assert.equal(1, code)
     assert.equal("tidemill: cannot read the settings file .: Is a directory\n", err)
@@ -56,9 +57,12 @@ describe("settings", function()
 
   it("that are wrong end every command with file, line and the nearest name", function()
     for text, want in pairs {
-      ["return {\n  gruop = 'x',\n}"] = "tidemill: tidemill.lua:2: gruop is no setting; did you mean group?\n",
-      ["return {\n  limits = {\n    state_kb = '64',\n  },\n}"] = "tidemill: tidemill.lua:3: limits.state_kb must be a number, not a string\n",
-      ["return { lease_ms = 1000 }"] = "tidemill: tidemill.lua: lease_ms is 1000, but must be at least 3 times limits.hard_ms",
+      ["return {\n  gruop = 'x',\n}"] =
+        "tidemill: tidemill.lua:2: gruop is no setting; did you mean group?\n",
+      ["return {\n  limits = {\n    state_kb = '64',\n  },\n}"] =
+        "tidemill: tidemill.lua:3: limits.state_kb must be a number, not a string\n",
+      ["return { lease_ms = 1000 }"] =
+        "tidemill: tidemill.lua: lease_ms is 1000, but must be at least 3 times limits.hard_ms",
       ["return {"] = "tidemill: tidemill.lua:1: ",
       ["return { group = os.getenv('X') }"] = "tidemill: tidemill.lua:1: there is no variable os",
     } do
@@ -79,7 +83,9 @@ describe("settings", function()
   it("in the environment are named when they are wrong", function()
     local code, err = tail({}, { TIDEMILL_LOG_LEVEL = "loud" })
     assert.equal(2, code)
-    assert.equal('tidemill: the environment\'s TIDEMILL_LOG_LEVEL must be debug, info, warn or error, not "loud"\n', err)
+    assert.equal(
+      "tidemill: the environment's TIDEMILL_LOG_LEVEL must be debug, info, warn or error, "
+      .. 'not "loud"\n', err)
     -- Those of other commands are not looked at.
     code = tail({}, { TIDEMILL_FROM = "nonsense", REDIS_URL = "unix:///nowhere/x" })
     assert.equal(1, code)

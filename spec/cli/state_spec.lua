@@ -34,7 +34,8 @@ describe("tidemill state", function()
   before_each(function()
     server:call("FLUSHALL")
     server:call("HSET", CTL, "fence", "1:a", "commits", 7)
-    server:call("HSET", HASH, "u1", packed(EXPIRY, 3, TOTAL_5), "u2", packed(0, 1, "\x80"), "x\t1", packed(0, 1, TOTAL_5))
+    server:call("HSET", HASH, "u1", packed(EXPIRY, 3, TOTAL_5), "u2", packed(0, 1, "\x80"), "x\t1",
+      packed(0, 1, TOTAL_5))
   end)
 
   local function state(...)
@@ -62,7 +63,8 @@ describe("tidemill state", function()
     assert.same({ 'u1\t{"total":5}', "u2\t{}" }, sorted((state("list", "cart", "--match", "u*"))))
     assert.equal(2, #sorted((state("list", "cart", "--count", "2"))))
     assert.equal("", (state("list", "other")))
-    assert.equal('{"key":"u1","partition":null,"expires":1795362638669,"version":3,"state":{"total":5}}\n',
+    assert.equal(
+      '{"key":"u1","partition":null,"expires":1795362638669,"version":3,"state":{"total":5}}\n',
       (state("list", "cart", "--match", "u1", "--json")))
   end)
 
@@ -84,11 +86,14 @@ describe("tidemill state", function()
   end)
 
   it("gets one, with its expiry", function()
-    assert.same({ '{"total":5}\n', 0, "expires 2026-11-22T15:50:38.669Z\n" }, { state("get", "cart", "u1") })
+    assert.same({ '{"total":5}\n', 0, "expires 2026-11-22T15:50:38.669Z\n" },
+      { state("get", "cart", "u1") })
     assert.same({ "{}\n", 0, "" }, { state("get", "cart", "u2") })
-    assert.same({ '{"key":"u1","partition":null,"expires":1795362638669,"version":3,"state":{"total":5}}\n', 0, "" },
-      { state("get", "cart", "u1", "--json") })
-    assert.same({ "", 1, "tidemill: rule cart keeps no state for key u9\n" }, { state("get", "cart", "u9") })
+    local object =
+      '{"key":"u1","partition":null,"expires":1795362638669,"version":3,"state":{"total":5}}\n'
+    assert.same({ object, 0, "" }, { state("get", "cart", "u1", "--json") })
+    assert.same({ "", 1, "tidemill: rule cart keeps no state for key u9\n" },
+      { state("get", "cart", "u9") })
   end)
 
   it("sets: expiry and version stay, ctl counts an edit", function()
@@ -113,15 +118,18 @@ describe("tidemill state", function()
     assert.same({ "", 0, "" }, { state("delete", "cart", "u1") })
     assert.equal(0, server:call("HEXISTS", HASH, "u1"))
     assert.equal(1, edits())
-    assert.same({ "", 1, "tidemill: rule cart keeps no state for key u1\n" }, { state("delete", "cart", "u1") })
+    assert.same({ "", 1, "tidemill: rule cart keeps no state for key u1\n" },
+      { state("delete", "cart", "u1") })
     assert.equal(1, edits())
   end)
 
   it("refuses what is no state", function()
     for _, case in ipairs {
-      { "[1", 2, "the state is no JSON: at byte" }, { "5", 2, "a state is a table" }, { '"x"', 2, "a state is a table" },
+      { "[1", 2, "the state is no JSON: at byte" }, { "5", 2, "a state is a table" },
+      { '"x"', 2, "a state is a table" },
       { "null", 2, "a state is a table" },
-      { '{"a":"' .. ("x"):rep(70000) .. '"}', 1, "the state has 70008 bytes, limits.state_kb allows 65536" },
+      { '{"a":"' .. ("x"):rep(70000) .. '"}', 1,
+        "the state has 70008 bytes, limits.state_kb allows 65536" },
     } do
       local out, code, err = state("set", "cart", "u1", case[1])
       assert.same({ "", case[2] }, { out, code })
@@ -130,13 +138,16 @@ describe("tidemill state", function()
     assert.equal(packed(EXPIRY, 3, TOTAL_5), server:call("HGET", HASH, "u1"))
     local folder = files.temp_folder()
     files.write_file(folder .. "/big.lua", "return { limits = { state_kb = 128 } }")
-    assert.equal(0, select(2, state("set", "cart", "u1", '{"a":"' .. ("x"):rep(70000) .. '"}', "--config", folder .. "/big.lua")))
+    assert.equal(0, select(2, state("set", "cart", "u1", '{"a":"' .. ("x"):rep(70000) .. '"}',
+      "--config", folder .. "/big.lua")))
   end)
 
   it("refuses words that make no sense", function()
     for _, case in ipairs {
-      { { "get", "cart" }, "it is: tidemill state get RULE KEY" }, { { "list", "a", "b" }, "it is: tidemill state list RULE" },
-      { { "lst", "cart" }, "did you mean list?" }, { { "get", "a/b", "k" }, "a/b is no name of a rule" },
+      { { "get", "cart" }, "it is: tidemill state get RULE KEY" },
+      { { "list", "a", "b" }, "it is: tidemill state list RULE" },
+      { { "lst", "cart" }, "did you mean list?" },
+      { { "get", "a/b", "k" }, "a/b is no name of a rule" },
     } do
       local out, code, err = state(unpack(case[1]))
       assert.same({ "", 2 }, { out, code })
@@ -147,13 +158,15 @@ describe("tidemill state", function()
   it("works on the partition that has the key, or asks for one", function()
     local TAGGED = "tidemill:{3}:tidemill:"
     server:call("HSET", TAGGED .. "ctl", "fence", "1:a")
-    server:call("HSET", TAGGED .. "state:cart", "v1", packed(0, 2, TOTAL_5), "both", packed(0, 2, TOTAL_5))
+    server:call("HSET", TAGGED .. "state:cart", "v1", packed(0, 2, TOTAL_5), "both",
+      packed(0, 2, TOTAL_5))
     server:call("HSET", HASH, "both", packed(0, 2, TOTAL_5))
     assert.same({ "", 0, "" }, { state("set", "cart", "v1", '{"total":7}') })
     assert.equal(packed(0, 2, TOTAL_7), server:call("HGET", TAGGED .. "state:cart", "v1"))
     assert.equal(1, edits(TAGGED .. "ctl"))
     assert.equal(0, edits())
-    for _, arguments in ipairs { { "get", "cart", "both" }, { "delete", "cart", "both" }, { "set", "cart", "new", "{}" } } do
+    for _, arguments in ipairs { { "get", "cart", "both" }, { "delete", "cart", "both" },
+      { "set", "cart", "new", "{}" } } do
       local _, code, err = state(unpack(arguments))
       assert.equal(2, code)
       assert.matches("choose one with --tag", err, 1, true)
@@ -166,7 +179,8 @@ describe("tidemill state", function()
 
   it("never makes a ctl", function()
     server:call("FLUSHALL")
-    for _, arguments in ipairs { { "set", "cart", "u1", "{}" }, { "set", "cart", "u1", "{}", "--tag", "3" }, { "list", "cart" },
+    for _, arguments in ipairs { { "set", "cart", "u1", "{}" },
+      { "set", "cart", "u1", "{}", "--tag", "3" }, { "list", "cart" },
       { "delete", "cart", "u1" } } do
       local _, code = state(unpack(arguments))
       assert.equal(1, code)
@@ -175,7 +189,8 @@ describe("tidemill state", function()
   end)
 
   it("gets between the commits of a busy owner", function()
-    local busy = process.start { "redis-cli", "-s", server.socket, "-r", "100000000", "HINCRBY", CTL, "commits", "1" }
+    local busy = process.start { "redis-cli", "-s", server.socket, "-r", "100000000", "HINCRBY",
+      CTL, "commits", "1" }
     wait.until_true(function()
       return tonumber(server:call("HGET", CTL, "commits")) > 100
     end)

@@ -112,7 +112,8 @@ describe("tidemill tail", function()
     for i = 1, 20000 do
       server:call("XADD", "s", "*", "i", i)
     end
-    local _, out, err = program.shell('"$tidemill" tail s --from start | head -1', { env = { REDIS_URL = server:url() } })
+    local _, out, err = program.shell('"$tidemill" tail s --from start | head -1',
+      { env = { REDIS_URL = server:url() } })
     assert.equal(1, select(2, out:gsub("\n", "")))
     assert.equal("", err)
   end)

@@ -1,4 +1,5 @@
--- header.lua: the engine's C, seen from specs: reads our own headers instead of repeating them, and loads the library.
+-- header.lua: the engine's C, seen from specs: reads our own headers instead of repeating them, and
+-- loads the library.
 --
 --   local header = require "spec.support.header"
 --   local C = header.load("src/base/log.h", "src/base/buf.h")

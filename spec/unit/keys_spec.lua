@@ -46,9 +46,11 @@ describe("the names of keys", function()
     assert.equal("", tag_of("tidemill:shop:ctl", "shop"))
     assert.equal("3", tag_of("tidemill:{3}:shop:ctl", "shop"))
     assert.equal("shop:ctl", tag_of("tidemill:{shop:ctl}:shop:ctl", "shop"))
-    assert.equal("a}b", tag_of("tidemill:{a}b}:shop:ctl", "shop")) -- partition = "stream", and a stream of that name
+    -- partition = "stream", and a stream of that name
+    assert.equal("a}b", tag_of("tidemill:{a}b}:shop:ctl", "shop"))
     for _, key in ipairs({
-      "", "tidemill:", "tidemill:shop:dlq", "tidemill:myshop:ctl", "tidemill:my:shop:ctl", "tidemill:{}:shop:ctl",
+      "", "tidemill:", "tidemill:shop:dlq", "tidemill:myshop:ctl", "tidemill:my:shop:ctl",
+      "tidemill:{}:shop:ctl",
       "tidemill:{a:shop:ctl", "tidemill:{a}shop:ctl", "xidemill:shop:ctl", "shop:ctl", ":ctl",
     }) do
       assert.is_nil(tag_of(key, "shop"), key)

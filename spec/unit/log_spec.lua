@@ -28,17 +28,23 @@ describe("a log line", function()
   it("is text of time, level, kind, message and pairs", function()
     assert.equal("2026-11-22T15:04:05.123Z info  link_up  connected url=redis://h:1/0 n=3\n",
       compose(C.LOG_TEXT, C.LOG_INFO, "link_up", "connected", { "url", "redis://h:1/0", "n", "3" }))
-    assert.equal("2026-11-22T15:04:05.123Z error x  y\n", compose(C.LOG_TEXT, C.LOG_ERROR, "x", "y", {}))
+    assert.equal("2026-11-22T15:04:05.123Z error x  y\n",
+      compose(C.LOG_TEXT, C.LOG_ERROR, "x", "y", {}))
   end)
 
   it("quotes values that would be ambiguous", function()
-    assert.equal([[2026-11-22T15:04:05.123Z warn  k  m a="with space" b="" c="1=2" d="say \"\\\"" é=ü]] .. "\n",
-      compose(C.LOG_TEXT, C.LOG_WARN, "k", "m", { "a", "with space", "b", "", "c", "1=2", "d", [[say "\"]], "é", "ü" }))
+    assert.equal(
+      [[2026-11-22T15:04:05.123Z warn  k  m a="with space" b="" c="1=2" d="say \"\\\"" é=ü]]
+      .. "\n",
+      compose(C.LOG_TEXT, C.LOG_WARN, "k", "m",
+        { "a", "with space", "b", "", "c", "1=2", "d", [[say "\"]], "é", "ü" }))
   end)
 
   it("cannot be forged or made to drive a terminal", function()
-    local line = compose(C.LOG_TEXT, C.LOG_INFO, "k", "one\ntwo\27[31m", { "v", "a\nb\0", "w", "\27]0;x\7\xff\xc2\x9b" })
-    assert.equal([[2026-11-22T15:04:05.123Z info  k  one\ntwo\x1b[31m v="a\nb" w="\x1b]0;x\x07\xff\x9b"]] .. "\n", line)
+    local line = compose(C.LOG_TEXT, C.LOG_INFO, "k", "one\ntwo\27[31m",
+      { "v", "a\nb\0", "w", "\27]0;x\7\xff\xc2\x9b" })
+    assert.equal("2026-11-22T15:04:05.123Z info  k  "
+      .. [[one\ntwo\x1b[31m v="a\nb" w="\x1b]0;x\x07\xff\x9b"]] .. "\n", line)
   end)
 
   it("says how many were held back", function()
@@ -47,8 +53,8 @@ describe("a log line", function()
   end)
 
   it("is one JSON object", function()
-    assert.equal([[{"time":"2026-11-22T15:04:05.123Z","level":"debug","kind":"k","message":"m \"q\"","cause":"a\nb\\\\xff\u0001"}]]
-      .. "\n", (compose(C.LOG_JSON, C.LOG_DEBUG, "k", 'm "q"', { "cause", "a\nb\\\xff\1" })))
+    assert.equal([[{"time":"2026-11-22T15:04:05.123Z","level":"debug","kind":"k",]]
+      .. [["message":"m \"q\"","cause":"a\nb\\\\xff\u0001"}]] .. "\n", (compose(C.LOG_JSON, C.LOG_DEBUG, "k", 'm "q"', { "cause", "a\nb\\\xff\1" })))
   end)
 
   it("knows the names of levels and formats", function()

@@ -13,8 +13,10 @@ end
 describe("nearest", function()
   it("counts slips of the finger", function()
     for _, case in ipairs({
-      { "", "", 0 }, { "group", "group", 0 }, { "gruop", "group", 1 }, { "goup", "group", 1 }, { "grroup", "group", 1 },
-      { "log_level", "log-level", 0 }, { "Rules", "rules", 0 }, { "kitten", "sitting", 3 }, { "", "abc", 3 },
+      { "", "", 0 }, { "group", "group", 0 }, { "gruop", "group", 1 }, { "goup", "group", 1 },
+      { "grroup", "group", 1 },
+      { "log_level", "log-level", 0 }, { "Rules", "rules", 0 }, { "kitten", "sitting", 3 },
+      { "", "abc", 3 },
     }) do
       assert.equal(case[3], C.nearest_slips(case[1], case[2]), case[1] .. " " .. case[2])
     end

@@ -64,10 +64,14 @@ describe("the table of options", function()
 
   it("has the defaults of the contract", function()
     local want = {
-      redis = "redis://127.0.0.1:6379", group = "tidemill", rules = "rules", from = "end", batch_ms = "20",
-      lease_ms = "5000", future = "1h", batch_events = "1000", dlq_maxlen = "100000", rule_ms = "50", hard_ms = "1000",
-      load_ms = "5000", vm_mb = "256", effects = "1000", effect_kb = "1024", event_kb = "1024", event_depth = "32",
-      event_elements = "65536", state_kb = "64", state_cache_mb = "16", stream_codec = "auto", output_codec = "msgpack",
+      redis = "redis://127.0.0.1:6379", group = "tidemill", rules = "rules", from = "end",
+      batch_ms = "20",
+      lease_ms = "5000", future = "1h", batch_events = "1000", dlq_maxlen = "100000",
+      rule_ms = "50", hard_ms = "1000",
+      load_ms = "5000", vm_mb = "256", effects = "1000", effect_kb = "1024", event_kb = "1024",
+      event_depth = "32",
+      event_elements = "65536", state_kb = "64", state_cache_mb = "16", stream_codec = "auto",
+      output_codec = "msgpack",
     }
     for name, standard in pairs(want) do
       assert.equal(standard, text(C.option_by_name(name).standard), name)
@@ -78,11 +82,13 @@ end)
 describe("values", function()
   it("are durations with units or plain ms", function()
     for word, ms in pairs({
-      ["0"] = 0, ["20"] = 20, ["250ms"] = 250, ["10s"] = 10000, ["30m"] = 1800000, ["2h"] = 7200000, ["8d"] = 691200000,
+      ["0"] = 0, ["20"] = 20, ["250ms"] = 250, ["10s"] = 10000, ["30m"] = 1800000, ["2h"] = 7200000,
+        ["8d"] = 691200000,
     }) do
       assert.equal(ms, duration(word), word)
     end
-    for _, word in ipairs({ "", "s", "-1", "1.5s", "10 s", "10S", "1w", "9223372036854775807d", "99999999999999999999" }) do
+    for _, word in ipairs({ "", "s", "-1", "1.5s", "10 s", "10S", "1w", "9223372036854775807d",
+      "99999999999999999999" }) do
       assert.is_nil(duration(word), word)
     end
   end)
