@@ -334,12 +334,17 @@ static void read_ctl(struct owner *o, const struct reply *ctl)
     char nonce[17];
     random_hex(nonce, 16);
     snprintf(o->fence, sizeof o->fence, "%llu:%s", epoch + 1, nonce);
+    bool is_held = fence != NULL && o->held_fence[0] != '\0' && reply_is_text(fence, o->held_fence);
     o->commits = commits != NULL ? reply_number(commits, 0) : 0;
     o->edits = edits != NULL ? reply_number(edits, 0) : 0;
     o->has_unverified = unverified != NULL;
     o->unverified[0] = '\0';
-    /* A commit whose reply we saw whole is verified, also when the field still stands. */
-    if (unverified != NULL && o->commits != o->verified)
+    /* A commit whose reply we saw whole is verified, also when the field still stands; unless another owner was there in between
+     * (it has told of the field), or Redis has lost its tail, so that this is another commit of the same number. */
+    o->is_continued = is_held && o->commits == o->verified;
+    if (!o->is_continued)
+        o->verified = -1;
+    if (unverified != NULL && !o->is_continued)
         snprintf(o->unverified, sizeof o->unverified, "%s", unverified->text);
 }
 
@@ -479,5 +484,6 @@ static void on_taken(void *context, const struct reply *const *replies, size_t c
         }
     }
     o->has_owned = true;
+    snprintf(o->held_fence, sizeof o->held_fence, "%s", o->fence);
     finish(o, OWNER_MINE, &why);
 }

@@ -36,7 +36,9 @@ struct owner {
     char fence[OWNER_FENCE];
     int64_t commits, edits;
     bool has_owned;         /* since this process began */
-    int64_t verified;       /* the last commit whose outcome we saw whole */
+    int64_t verified;       /* the last commit whose outcome we saw whole; -1: none that ctl still knows */
+    char held_fence[OWNER_FENCE]; /* of the last acquire that we know to be ours */
+    bool is_continued;      /* ctl is as our last verified commit left it: what we still owe for that commit is still owed */
     char unverified[512];   /* what ctl told of a commit whose outcome nobody saw; "" when nothing */
     bool has_unverified;    /* ctl has the field, whoever wrote it */
     uint64_t redis_ms;      /* Redis' TIME at the acquire */

@@ -3,7 +3,9 @@
  *
  * (1) Batch n+1 is computed only after n was sent: so its loads and lookups stand behind EXEC n on the commit link.
  * (2) n+1 is sent only after all of EXEC n has been judged and ctl is still as n left it (commit.h).
- * (3) An effect that was refused inside EXEC becomes a letter in the next commit, which is then sent even when no event comes. */
+ * (3) An effect that was refused inside EXEC becomes a letter in the next commit, which is then sent even when no event comes.
+ *     Those letters are owed until a commit has taken them along: they outlive pipeline_rest, if ctl is still as that commit
+ *     left it. */
 #include "worker/pipeline.h"
 
 #include "base/clock.h"
@@ -195,7 +197,6 @@ void pipeline_rest(struct pipeline *p)
         p->options.owner->sources[i]->sent_count = 0;
     loop_timer_stop(p->clear_timer);
     loop_timer_stop(p->sweep_timer);
-    p->letters.len = p->letter_count = 0;
     p->sweep.len = p->sweep_count = 0;
     p->wants_commit = p->has_unverified = p->is_sources_dirty = p->wants_sweep = p->is_sweeping = false;
 }
@@ -204,8 +205,10 @@ void pipeline_rest(struct pipeline *p)
 static void tell_unverified(struct pipeline *p)
 {
     struct owner *o = p->options.owner;
+    if (!o->is_continued) /* they are written, or the letter below tells of them */
+        p->letters.len = p->letter_count = 0;
     p->has_unverified = o->has_unverified;
-    p->wants_commit = o->has_unverified;
+    p->wants_commit = o->has_unverified || p->letter_count > 0;
     if (o->unverified[0] == '\0')
         return;
     char message[700];
