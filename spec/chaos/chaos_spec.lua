@@ -1,0 +1,82 @@
+-- chaos_spec.lua: whatever dies, at whatever moment, every count is exact at the end (design 4 and 9).
+--
+--   TIDEMILL_CHAOS_FAULTS=500   more faults than the 44 of CI
+--   TIDEMILL_CHAOS_EVENTS=…     more or fewer events than 300,000
+--   TIDEMILL_SEED=…             the same events and the same row of faults again
+local files = require "spec.support.files"
+local faults = require "spec.chaos.faults"
+local world = require "spec.chaos.world"
+
+local SEED = tonumber(os.getenv("TIDEMILL_SEED")) or os.time()
+local FAULTS = tonumber(os.getenv("TIDEMILL_CHAOS_FAULTS")) or 44
+local EVENTS = tonumber(os.getenv("TIDEMILL_CHAOS_EVENTS")) or 300000
+local DURABLE = { "appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0" }
+
+local function say(...)
+  io.stderr:write("  ", string.format(...), "\n")
+end
+
+local function describe_failure(differences)
+  return ("TIDEMILL_SEED=%d: %s"):format(SEED, table.concat(differences, "\n"))
+end
+
+describe("chaos #slow", function()
+  local w
+
+  before_each(function()
+    w = world.create { seed = SEED, redis = DURABLE }
+    math.randomseed(SEED)
+    w.draw = math.random
+  end)
+
+  after_each(function()
+    w:close()
+  end)
+
+  local function survive(events, row, strike)
+    local began = faults.now()
+    local share = math.floor(events / (#row + 1))
+    for i, kind in ipairs(row) do
+      w.allowance = i * share
+      w:flow_on(w.draw(share))
+      if os.getenv("TIDEMILL_CHAOS_TELL") then
+        say("%6.1f s  %-12s at %d of %d", faults.now() - began, kind, w:processed(), w.fed)
+      end
+      strike(kind)
+    end
+    w.allowance = math.max(events, w.fed)
+    local differences, unverified = w:finish()
+    say("chaos: seed %d: %d events, survived %s; %d letters `unverified`; %.0f s", SEED, #w.oracle.events, faults.tell(row),
+      unverified, faults.now() - began)
+    local counts = w.proxy:count()
+    say("       late EXECs: %d took effect, %d were fenced, %d met a dead Redis", counts.landed, counts.fenced, counts.lost)
+    assert.equal(0, #differences, describe_failure(differences))
+    assert.is_true(unverified <= #row, unverified .. " letters `unverified` for " .. #row .. " faults")
+  end
+
+  it("loses and doubles nothing, whatever dies", function()
+    survive(EVENTS, faults.row(FAULTS, w.draw), function(kind)
+      faults[kind](w)
+    end)
+  end)
+
+  -- The oracle counts what survived; outputs, positions and events are in one file, so they survive together.
+  it("is exact with respect to what survived, when Redis loses the tail of its file", function()
+    local lost_bytes, lost_events = 0, 0
+    local function lose_tail()
+      local path = w.server.folder .. "/appendonlydir/"
+      w.server:kill()
+      local name = io.popen("ls " .. files.quote(path) .. "*.incr.aof"):read("*l")
+      local size = #files.read_file(name)
+      local cut = math.min(w.draw(30000), math.floor(size / 2))
+      os.execute(("truncate -s %d %s"):format(size - cut, files.quote(name)))
+      w.server:launch()
+      lost_bytes, lost_events = lost_bytes + cut, lost_events + w.oracle:forget_lost(w.server)
+    end
+    local row = faults.row(math.ceil(FAULTS / 4), w.draw, { "tail", "kill", "zombie", "tail", "hold_shortly" })
+    survive(math.floor(EVENTS / 4), row, function(kind)
+      return (kind == "tail" and lose_tail or faults[kind])(w)
+    end)
+    say("       lost with the tails: %d bytes, %d events", lost_bytes, lost_events)
+  end)
+end)
