@@ -54,7 +54,8 @@ describe("a log line", function()
 
   it("is one JSON object", function()
     assert.equal([[{"time":"2026-11-22T15:04:05.123Z","level":"debug","kind":"k",]]
-      .. [["message":"m \"q\"","cause":"a\nb\\\\xff\u0001"}]] .. "\n", (compose(C.LOG_JSON, C.LOG_DEBUG, "k", 'm "q"', { "cause", "a\nb\\\xff\1" })))
+      .. [["message":"m \"q\"","cause":"a\nb\\\\xff\u0001"}]] .. "\n",
+      (compose(C.LOG_JSON, C.LOG_DEBUG, "k", 'm "q"', { "cause", "a\nb\\\xff\1" })))
   end)
 
   it("knows the names of levels and formats", function()

@@ -1,5 +1,5 @@
-/* letter_view.h: a dead letter (design 3.4) as it stands in a partition's dlq, or in its inbox while its
- * retry waits. */
+/* letter_view.h: a dead letter (design 3.4) as it stands in a partition's dlq, or in its inbox
+ * while its retry waits. */
 #ifndef TIDEMILL_CLI_LETTER_VIEW_H
 #define TIDEMILL_CLI_LETTER_VIEW_H
 
