@@ -283,7 +283,7 @@ static void place_source(struct owner *o, struct source *s, const struct reply *
     char text[STREAM_ID_TEXT];
     if (offset != NULL && stream_id_parse(offset->text, offset->len, &s->committed)) {
         s->read = read != NULL ? reply_number(read, -1) : -1;
-        if (stream_id_compare(s->committed, facts->last) > 0 && !s->is_left_out) {
+        if (stream_id_compare(s->committed, facts->last) > 0) { /* also where another type stands: what we read is gone */
             stream_id_format(s->committed, text);
             log_line(LOG_WARN, "stream_made_anew", "the stream ends before our position: it was made anew and is read from its start",
                      "stream", s->name, "position", text, NULL);

@@ -281,16 +281,31 @@ static void on_look(void *context, const struct reply *const *replies, size_t co
 
 /* ── globs ──────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
+static void scan_lost(void *context)
+{
+    struct worker *w = context;
+    w->scanning = 0;
+    snprintf(w->scan_cursor, sizeof w->scan_cursor, "0");
+}
+
 static void on_scan(void *context, const struct reply *const *replies, size_t count)
 {
     struct worker *w = context;
     const struct reply *reply = replies[0];
     (void)count;
     if (reply->type != REPLY_ARRAY || reply->count != 2 || reply->elements[1]->type != REPLY_ARRAY) {
-        log_repeat(LOG_ERROR, "scan_refused", "Redis refuses SCAN; streams that globs match are not found", "cause",
-                   reply->type == REPLY_ERROR ? reply->text : "", NULL);
-        w->scanning = 0;
+        struct error why;
+        bool is_forbidden = reply_is_error(reply, "NOPERM");
+        if (is_forbidden)
+            error_set(&why, ERROR_FATAL_REPLY, "Redis: %s (SCAN, for the streams that globs match); grant the command with: ACL SETUSER "
+                      "%s +scan", reply->text, w->url.user[0] != '\0' ? w->url.user : "default");
+        else
+            log_repeat(LOG_ERROR, "scan_refused", "Redis refuses SCAN; streams that globs match are not found", "cause",
+                       reply->type == REPLY_ERROR ? reply->text : "", NULL);
+        scan_lost(w);
         control_end(w->control);
+        if (is_forbidden)
+            fatal(w, &why);
         return;
     }
     const char *pattern = w->patterns[w->scanning];
@@ -320,19 +335,10 @@ static void on_scan(void *context, const struct reply *const *replies, size_t co
 static void scan(void *context)
 {
     struct worker *w = context;
-    if (w->scanning == 0 && strcmp(w->scan_cursor, "0") != 0)
-        snprintf(w->scan_cursor, sizeof w->scan_cursor, "0");
     struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
     command_append(out, "SCAN", w->scan_cursor, "MATCH", w->patterns[w->scanning], "COUNT", "1000", "TYPE", "stream", NULL);
     talk_expect(control_talk(w->control), "SCAN");
     talk_send(control_talk(w->control), on_scan, w);
-}
-
-static void scan_lost(void *context)
-{
-    struct worker *w = context;
-    w->scanning = 0;
-    snprintf(w->scan_cursor, sizeof w->scan_cursor, "0");
 }
 
 /* ── leases ─────────────────────────────────────────────────────────────────────────────────────────────────────────── */
