@@ -130,6 +130,11 @@ describe("starting", function()
       end)
     end
 
+    it("names the command that is missing for globs: scan", function()
+      refuses({ url = user("-scan"), rules = { ["count.lua"] = engine.rule("return", 'stream = "ord*"') } },
+        "ACL SETUSER mill +scan")
+    end)
+
     it("names the key of the engine that is missing", function()
       server:call("ACL", "SETUSER", "mill", "on", ">pw", "~orders", "&*", "+@all")
       refuses({ url = server:url("", "mill:pw@") }, "ACL SETUSER mill ~tidemill:g:", "~tidemill:g:*")

@@ -1,0 +1,273 @@
+-- Letters that are retried, and states that the shell changes, beside a running owner (issue 2, part 6).
+local engine = require "spec.support.engine"
+local files = require "spec.support.files"
+local program = require "spec.support.program"
+local proxy = require "spec.support.proxy"
+local redis = require "spec.support.redis"
+
+-- Fails on events with n in `bad`, a list that the rule looks up.
+local RULE = engine.rule([[
+    if ctx.redis.sismember("bad", event.n) == 1 then error("bad " .. event.n) end
+    ctx.state.n = (ctx.state.n or 0) + 1
+    ctx.state.last = event.n
+    ctx.redis.rpush("done", event.n)]], 'stream = "orders", key = "k"')
+local WITNESS = engine.rule [[ctx.redis.rpush("witness", event.n)]]
+
+describe("a retry", function()
+  local server, front, e
+
+  before_each(function()
+    server = redis.start()
+  end)
+
+  after_each(function()
+    if e then
+      e:kill()
+    end
+    if front then
+      front:stop()
+    end
+    server:stop()
+    e, front = nil, nil
+  end)
+
+  local function start(options)
+    options = options or {}
+    options.server, options.rules = server, options.rules or { ["rule.lua"] = RULE, ["witness.lua"] = WITNESS }
+    e = engine.start(options)
+    return e
+  end
+
+  local function feed(last, first)
+    for n = first or 1, last do
+      server:call("XADD", "orders", "1-" .. n, "data", engine.pack { n = n, k = "a" })
+    end
+    if e then
+      e:wait_position("orders", "1-" .. last)
+      e:wait_done()
+    end
+  end
+
+  local function tidemill(...)
+    local words = { ... }
+    words[#words + 1], words[#words + 2], words[#words + 3], words[#words + 4] = "--group", "g", "--redis", server:url()
+    local code, out, err = program.run(words)
+    assert.same({ 0, "" }, { code, err }, out)
+    return out
+  end
+
+  local function retried()
+    e:wait_equal(0, function() return server:call("XLEN", e:key "inbox") end, 5, "the letters in the inbox")
+    e:wait_done()
+  end
+
+  it("gives the event to its rule alone, once, in order", function()
+    server:call("SADD", "bad", 2, 3)
+    start()
+    feed(4)
+    assert.same({ "1", "4" }, server:call("LRANGE", "done", 0, -1))
+    server:call("DEL", "bad")
+    assert.equal("2 letters handed back to be retried\n", tidemill("dlq", "retry", "--all"))
+    retried()
+    assert.same({}, e:letters())
+    assert.same({ "1", "4", "2", "3" }, server:call("LRANGE", "done", 0, -1))
+    assert.same({ "1", "2", "3", "4" }, server:call("LRANGE", "witness", 0, -1))
+    assert.same({ n = 4, last = 3 }, e:state("rule", "a"))
+    assert.equal("1-4", e:position "orders")
+    assert.equal(4, e:group_info("orders")["entries-read"])
+    feed(5, 5)
+    assert.same({ n = 5, last = 5 }, e:state("rule", "a"))
+  end)
+
+  it("that fails again makes a new letter that counts attempts", function()
+    server:call("SADD", "bad", 1)
+    start()
+    feed(1)
+    local first = e:letters()[1]
+    assert.equal("1", first.attempts)
+    for attempts = 2, 4 do
+      tidemill("dlq", "retry", e:letters()[1].letter)
+      retried()
+      local letters = e:letters()
+      assert.equal(1, #letters)
+      local letter = letters[1]
+      assert.not_equal(first.letter, letter.letter)
+      assert.equal(tostring(attempts), letter.attempts)
+      for _, name in ipairs { "stream", "id", "rule", "version", "reason", "message", "traceback", "key", "payload", "raw" } do
+        assert.equal(first[name], letter[name], name)
+      end
+    end
+    assert.same({ "1" }, server:call("LRANGE", "witness", 0, -1))
+    server:call("DEL", "bad")
+    tidemill("dlq", "retry", "--all")
+    retried()
+    assert.same({}, e:letters())
+    assert.same({ n = 1, last = 1 }, e:state("rule", "a"))
+  end)
+
+  it("of an entry that could not be decoded runs all its rules", function()
+    local deep = engine.pack { n = 7, k = "a", list = { { { 1 } } } }
+    server:call("XADD", "orders", "1-1", "data", deep)
+    start { settings = { limits = { event_depth = 3 } } }
+    e:wait_position("orders", "1-1")
+    e:wait_done()
+    assert.equal("decode", e:letters()[1].reason)
+    -- Still too deep:
+    tidemill("dlq", "retry", "--all")
+    retried()
+    assert.same({ "decode", "2", "" }, { e:letters()[1].reason, e:letters()[1].attempts, e:letters()[1].rule })
+    assert.equal(deep, e:letters()[1].event[2])
+    e:stop()
+    files.write_file(e.folder .. "/settings.lua", "return {}")
+    e = e:another()
+    e:wait_owner()
+    tidemill("dlq", "retry", "--all")
+    retried()
+    assert.same({}, e:letters())
+    assert.same({ "7" }, server:call("LRANGE", "witness", 0, -1))
+    assert.same({ n = 1, last = 7 }, e:state("rule", "a"))
+  end)
+
+  it("of an entry that was too large says that it was not kept", function()
+    server:call("XADD", "orders", "1-1", "data", engine.pack { n = 1, text = ("x"):rep(3000) })
+    start { settings = { limits = { event_kb = 2 } } }
+    e:wait_position("orders", "1-1")
+    e:wait_done()
+    tidemill("dlq", "retry", "--all")
+    retried()
+    local letters = e:letters()
+    assert.equal(1, #letters)
+    assert.same({ "decode", "2", "1-1", "" }, { letters[1].reason, letters[1].attempts, letters[1].id, letters[1].event })
+    assert.matches("the raw event was not kept", letters[1].message)
+  end)
+
+  it("of a rule that is gone says so, and keeps the event for later", function()
+    server:call("SADD", "bad", 1)
+    start()
+    feed(1)
+    local raw = e:letters()[1].raw
+    e:stop()
+    local text = files.read_file(e.folder .. "/rules/rule.lua")
+    os.remove(e.folder .. "/rules/rule.lua")
+    e = e:another()
+    e:wait_owner()
+    tidemill("dlq", "retry", "--all")
+    retried()
+    local letter = e:letters()[1]
+    assert.same({ "rule", "error", "2", raw }, { letter.rule, letter.reason, letter.attempts, letter.raw })
+    assert.matches("no rule named 'rule' is loaded", letter.message)
+    e:stop()
+    files.write_file(e.folder .. "/rules/rule.lua", text)
+    server:call("DEL", "bad")
+    e = e:another()
+    e:wait_owner()
+    tidemill("dlq", "retry", "--all")
+    retried()
+    assert.same({}, e:letters())
+    assert.same({ n = 1, last = 1 }, e:state("rule", "a"))
+  end)
+
+  it("waits for an owner when there is none", function()
+    server:call("SADD", "bad", 1)
+    start()
+    feed(1)
+    e:stop()
+    server:call("DEL", "bad")
+    tidemill("dlq", "retry", "--all")
+    assert.equal(1, server:call("XLEN", e:key "inbox"))
+    e = e:another()
+    retried()
+    assert.same({}, e:letters())
+    assert.same({ "1" }, server:call("LRANGE", "done", 0, -1))
+  end)
+
+  it("is done once, whatever breaks in between", function()
+    front = proxy.start(server)
+    server:call("SADD", "bad", unpack((function() local l = {} for n = 1, 50 do l[n] = n end return l end)()))
+    start { url = front:url() }
+    feed(60)
+    assert.equal(50, #e:letters())
+    server:call("DEL", "bad")
+    for round = 1, 3 do
+      front:swallow { with = "XDEL" }
+      -- With letters unverified among them, which it leaves and tells.
+      assert.equal(0, (program.run { "dlq", "retry", "--all", "--group", "g", "--redis", server:url() }))
+      front:cut()
+      feed(60 + round, 60 + round)
+      retried()
+      front:disarm()
+    end
+    local done, expected = server:call("LRANGE", "done", 0, -1), {}
+    for n = 51, 60 do
+      expected[#expected + 1] = tostring(n)
+    end
+    assert.same(expected, { unpack(done, 1, 10) })
+    local count = {}
+    for _, n in ipairs(done) do
+      count[n] = (count[n] or 0) + 1
+      assert.equal(1, count[n], "event " .. n)
+    end
+    assert.equal(63, #done)
+  end)
+
+  it("goes on beside a busy owner", function()
+    server:call("SADD", "bad", 1, 2, 3)
+    start { settings = { batch_events = 20 } }
+    feed(3)
+    server:call("DEL", "bad")
+    local commands = {}
+    for n = 4, 20003 do
+      commands[#commands + 1] = { "XADD", "orders", "1-" .. n, "data", engine.pack { n = n, k = "a" } }
+    end
+    server:pipeline(commands)
+    tidemill("dlq", "retry", "--all")
+    e:wait_position("orders", "1-20003", 20)
+    retried()
+    assert.equal(20003, server:call("LLEN", "done"))
+    assert.equal(20003, e:state("rule", "a").n)
+    assert.same({}, e:letters())
+  end)
+
+  ---- state from the shell ----
+
+  describe("of state from the shell", function()
+    it("set takes effect at once beside the owner, which had it in its cache", function()
+      start()
+      feed(3)
+      assert.same({ n = 3, last = 3 }, e:state("rule", "a"))
+      tidemill("state", "set", "rule", "a", '{"n":100}')
+      assert.equal("1", e:ctl "edits")
+      feed(4, 4)
+      assert.same({ n = 101, last = 4 }, e:state("rule", "a"))
+      local out = tidemill("state", "get", "rule", "a", "--json")
+      assert.is_truthy(out:find('"state":{"last":4,"n":101}', 1, true) or out:find('"state":{"n":101,"last":4}', 1, true), out)
+    end)
+
+    it("delete takes effect at once", function()
+      start()
+      feed(3)
+      tidemill("state", "delete", "rule", "a")
+      feed(4, 4)
+      assert.same({ n = 1, last = 4 }, e:state("rule", "a"))
+    end)
+
+    it("set while events flow: counted from there, none lost", function()
+      start { settings = { batch_events = 20 } }
+      feed(1)
+      local commands = {}
+      for n = 2, 20001 do
+        commands[#commands + 1] = { "XADD", "orders", "1-" .. n, "data", engine.pack { n = n, k = "a" } }
+      end
+      server:pipeline(commands)
+      tidemill("state", "set", "rule", "a", '{"n":1000000}')
+      local at = e:position("orders")
+      e:wait_position("orders", "1-20001", 20)
+      e:wait_done()
+      local n = e:state("rule", "a").n
+      local left = 20001 - tonumber(at:match "%-(%d+)$")
+      assert.is_true(n >= 1000000 + left and n <= 1000000 + 20000, n)
+      assert.equal(20001, server:call("LLEN", "done"))
+    end)
+  end)
+end)
+
