@@ -2,6 +2,7 @@
 #include "cli/socket.h"
 
 #include "base/log.h"
+#include "config/runtime_dir.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -138,7 +139,7 @@ static bool clear_path(const struct sockaddr_un *address)
 static int listen_at(struct control_socket *s, struct error *error)
 {
     struct sockaddr_un address;
-    if (set_address(s->path, &address, error) != 0)
+    if (set_address(s->path, &address, error) != 0 || runtime_dir_prepare(s->path, error) != 0)
         return (int)error->code;
     if (!clear_path(&address))
         return error_set(error, ERROR_SYSTEM, "another engine answers on the control socket %s; name another with --control PATH",

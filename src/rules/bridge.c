@@ -33,6 +33,7 @@ struct bridge {
     struct rulebook *book;
     struct vm *vm;
     struct shapes *shapes;
+    int32_t last_event_shape, last_state_shape; /* see shapes_number */
     struct states *states;
     const struct commands *commands;
     struct bridge_options options;
@@ -82,6 +83,7 @@ int bridge_create(struct rulebook *book, const struct bridge_options *options, s
     b->book = book;
     b->vm = rulebook_vm(book);
     b->shapes = rulebook_shapes(book);
+    b->last_event_shape = b->last_state_shape = -1;
     b->options = *options;
     snprintf(b->dlq_key, sizeof b->dlq_key, "%s", options->dlq_key);
     b->options.dlq_key = b->dlq_key;
@@ -415,11 +417,13 @@ struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key,
 void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len);
 int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot);
 void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms);
+void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head, size_t head_len, const void *payload,
+                 size_t len);
 void bridge_discard(struct bridge *b);
 void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version, const char *reason, const char *message,
                    const char *traceback, const char *key, size_t key_len, const char *payload, size_t payload_len);
 bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
-void bridge_grow_effects(struct bridge *b);
+void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command, size_t len);
 void bridge_log(const char *level, const char *rule, const char *text);
 double bridge_clock(void);
 
@@ -449,7 +453,7 @@ static int32_t decode_fields(struct bridge *b, const struct reply *fields)
         tokens->list[k + 1] = (struct token){.bytes = text->text, .len = (uint32_t)text->len, .size = 1, .type = TOKEN_STRING};
     }
     b->view.texts = 1;
-    return shapes_number(b->shapes, tokens->list);
+    return shapes_number(b->shapes, tokens->list, &b->last_event_shape);
 }
 
 static bool looks_like_map(const struct reply *value)
@@ -466,7 +470,7 @@ static int32_t decode_msgpack(struct bridge *b, const char *bytes, size_t len)
         return undecodable(b, "msgpack: %s", error.text);
     if (tokens->list[0].type != TOKEN_MAP)
         return undecodable(b, "msgpack: the event must be a map%s", "");
-    return shapes_number(b->shapes, tokens->list);
+    return shapes_number(b->shapes, tokens->list, &b->last_event_shape);
 }
 
 static int32_t decode_json(struct bridge *b, const struct reply *value)
@@ -549,12 +553,69 @@ int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot)
         int failed = msgpack_tokens(empty, sizeof empty - 1, &limits, tokens, &error);
         assert(failed == 0);
     }
-    return shapes_number(b->shapes, &tokens->list[3]);
+    return shapes_number(b->shapes, &tokens->list[3], &b->last_state_shape);
 }
 
 void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms)
 {
     states_put(b->states, slot, bytes, len, head, expiry_ms, b->view.clock_ms);
+}
+
+static char *put_decimal(char *at, size_t number)
+{
+    char digits[24];
+    int count = 0;
+    do {
+        digits[count++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    while (count > 0)
+        *at++ = digits[--count];
+    return at;
+}
+
+/* Makes an effect of the `len` bytes that were written behind the end of `out`. */
+static void add_effect(struct bridge_view *v, uint32_t rule, uint32_t ordinal, size_t len)
+{
+    if (v->effect_count == v->effect_cap) {
+        v->effect_cap = v->effect_cap > 0 ? v->effect_cap * 2 : 1024;
+        v->effects = must(realloc(v->effects, v->effect_cap * sizeof *v->effects));
+    }
+    v->effects[v->effect_count++] = (struct effect){
+        .at = v->out.len,
+        .len = len,
+        .entry = v->at_entry,
+        .rule = (uint16_t)rule,
+        .ordinal = (uint16_t)ordinal,
+    };
+    v->out.len += len;
+}
+
+/* One more effect: an XADD whose bytes up to the length of its payload are `head`. */
+void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head, size_t head_len, const void *payload,
+                 size_t len)
+{
+    struct bridge_view *v = &b->view;
+    buf_reserve(&v->out, head_len + len + 32);
+    char *start = v->out.data + v->out.len, *at = start;
+    memcpy(at, head, head_len);
+    at = put_decimal(at + head_len, len);
+    *at++ = '\r';
+    *at++ = '\n';
+    memcpy(at, payload, len);
+    at += len;
+    *at++ = '\r';
+    *at++ = '\n';
+    add_effect(v, rule, ordinal, (size_t)(at - start));
+}
+
+/* One more effect: a whole command. */
+void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command, size_t len)
+{
+    struct bridge_view *v = &b->view;
+    buf_reserve(&v->out, len);
+    memcpy(v->out.data + v->out.len, command, len);
+    add_effect(v, rule, ordinal, len);
 }
 
 /* Takes back all that this batch did. */
@@ -596,13 +657,6 @@ bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ord
         return true;
     }
     return false;
-}
-
-void bridge_grow_effects(struct bridge *b)
-{
-    struct bridge_view *v = &b->view;
-    v->effect_cap = v->effect_cap > 0 ? v->effect_cap * 2 : 1024;
-    v->effects = must(realloc(v->effects, v->effect_cap * sizeof *v->effects));
 }
 
 void bridge_log(const char *level, const char *rule, const char *text)

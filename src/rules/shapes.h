@@ -14,7 +14,8 @@ struct shapes *shapes_create(void);
 void shapes_destroy(struct shapes *s);
 
 /* The number of the shape of the map whose tokens begin at `first`, from 0 up; -1 when it has none (no map, a key that is no
- * string, too many tokens, or too many shapes already): then it must be built token by token. */
-int32_t shapes_number(struct shapes *s, const struct token *first);
+ * string, too many tokens, or too many shapes already): then it must be built token by token. `*last` is the caller's
+ * memory of what it found last (at first -1): looked at first, since the next document is mostly like the one before. */
+int32_t shapes_number(struct shapes *s, const struct token *first, int32_t *last);
 
 #endif

@@ -176,6 +176,14 @@ static struct source *asked_source(struct reader *r, const struct reply *name)
     return NULL;
 }
 
+static struct stream_id entry_id(const struct reply *entry)
+{
+    struct stream_id id = {0};
+    if (entry->type == REPLY_ARRAY && entry->count == 2 && entry->elements[0]->type == REPLY_STRING)
+        (void)stream_id_parse(entry->elements[0]->text, entry->elements[0]->len, &id);
+    return id;
+}
+
 /* One [name, [[id, fields], …]] of the reply. */
 static void take_stream(struct reader *r, const struct reply *row, struct chunk *chunk)
 {
@@ -192,6 +200,7 @@ static void take_stream(struct reader *r, const struct reply *row, struct chunk 
     chunk->references++;
     s->entries = entries;
     s->next = 0;
+    s->next_id = entry_id(entries->elements[0]);
     s->is_leftover = false;
     s->is_filled = entries->count >= r->asked_entries;
     s->read_to = id;
@@ -247,19 +256,6 @@ void reader_hold(struct reader *r)
 
 /* ── batches ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-static struct stream_id entry_id(const struct reply *entry)
-{
-    struct stream_id id = {0};
-    if (entry->type == REPLY_ARRAY && entry->count == 2 && entry->elements[0]->type == REPLY_STRING)
-        (void)stream_id_parse(entry->elements[0]->text, entry->elements[0]->len, &id);
-    return id;
-}
-
-static struct stream_id next_id(const struct source *s)
-{
-    return entry_id(s->entries->elements[s->next]);
-}
-
 /* (2): how far a batch may go. False: no bound. */
 static bool find_horizon(const struct reader *r, struct stream_id *horizon)
 {
@@ -283,7 +279,7 @@ static struct source *first_source(const struct reader *r)
         struct source *s = r->sources[i];
         if (s->chunk == NULL || s->number == 0)
             continue;
-        if (first == NULL || stream_id_compare(next_id(s), next_id(first)) < 0)
+        if (first == NULL || stream_id_compare(s->next_id, first->next_id) < 0)
             first = s;
     }
     return first;
@@ -307,7 +303,7 @@ static void add_entry(struct reader *r, struct read_batch *batch, struct source 
     static const struct reply no_fields = {.type = REPLY_ARRAY};
     const struct reply *entry = s->entries->elements[s->next];
     const struct reply *fields = entry->count == 2 && entry->elements[1]->type == REPLY_ARRAY ? entry->elements[1] : &no_fields;
-    struct stream_id id = entry_id(entry);
+    struct stream_id id = s->next_id;
     size_t size = 0;
     for (uint32_t k = 0; k < fields->count; k++)
         size += fields->elements[k]->len;
@@ -324,6 +320,8 @@ static void add_entry(struct reader *r, struct read_batch *batch, struct source 
     s->is_leftover = true;
     if (++s->next == s->entries->count)
         source_forget(r, s);
+    else
+        s->next_id = entry_id(s->entries->elements[s->next]);
 }
 
 static struct read_batch *batch_create(struct reader *r, uint32_t most)
@@ -378,7 +376,7 @@ struct read_batch *reader_take(struct reader *r)
         bool is_bounded = find_horizon(r, &horizon);
         while (batch->count < r->options.batch_events) {
             struct source *s = first_source(r);
-            if (s == NULL || (is_bounded && stream_id_compare(next_id(s), horizon) > 0))
+            if (s == NULL || (is_bounded && stream_id_compare(s->next_id, horizon) > 0))
                 break;
             add_entry(r, batch, s);
         }

@@ -40,6 +40,7 @@ struct source {
     struct chunk *chunk;      /* where entries wait, or NULL */
     const struct reply *entries;
     uint32_t next;     /* of them */
+    struct stream_id next_id;
     bool is_leftover;  /* a batch has been cut from them: newer entries of this stream may exist that we have not seen */
     bool is_filled;    /* the read was full: more may exist */
 };

@@ -13,14 +13,14 @@ struct state_slot *bridge_find(struct bridge *, uint32_t, const char *, size_t);
 void bridge_want(struct bridge *, uint32_t, const char *, size_t);
 int32_t bridge_state_tokens(struct bridge *, struct state_slot *);
 void bridge_put(struct bridge *, struct state_slot *, const void *, uint32_t, uint32_t, double);
+void bridge_emit(struct bridge *, uint32_t, uint32_t, const char *, size_t, const void *, size_t);
 void bridge_discard(struct bridge *);
 void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const char *, const char *, const char *,
                    const char *, size_t, const char *, size_t);
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
-void bridge_grow_effects(struct bridge *);
+void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
 void bridge_log(const char *, const char *, const char *);
 double bridge_clock(void);
-void buf_reserve(struct buf *, size_t);
 ]]
 
 local C = ffi.C
@@ -52,8 +52,8 @@ local function host_of(c_functions)
     state_tokens = C.bridge_state_tokens,
     put = C.bridge_put,
     discard = C.bridge_discard,
-    reserve = C.buf_reserve,
-    grow_effects = C.bridge_grow_effects,
+    emit = C.bridge_emit,
+    effect = C.bridge_effect,
     clock = C.bridge_clock,
     letter = function(c, i, rule, version, reason, message, traceback, key, payload)
       C.bridge_letter(c, i, rule, version, reason, message, traceback, key, #key, payload, #payload)
@@ -69,6 +69,12 @@ end
 
 ---Loads the files of a folder (see rulebook.load).
 function engine.load(files, untagged_alone)
+  -- LuaJIT's defaults are for scripts: the way of one event, with a handler, its constructor and the packing inlined, is
+  -- longer than a trace may be, and many rules have more traces and machine code than fit.
+  jit.opt.start("maxtrace=20000", "maxrecord=20000", "maxirconst=4000", "maxside=1000", "maxsnap=4000", "sizemcode=64",
+    "maxmcode=65536")
+  -- The heap is a few MB and turns over fast; collecting it half as often costs that much memory and saves a tenth of all time.
+  collectgarbage("setpause", 400)
   environment.seal_strings()
   engine.book = rulebook.load(files, {
     untagged_alone = untagged_alone,

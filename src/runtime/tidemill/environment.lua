@@ -1,14 +1,15 @@
 -- environment.lua: all that a rule can see. A whitelist: what is not named here does not exist for a rule.
 --
 -- Every rule has its own copies of the library tables, so what it does to them is nobody else's matter. What is shared
--- (functions, the string metatable) cannot be changed from Lua: the metatable is hidden by `__metatable`, and no loader,
--- `debug`, `getfenv` or bytecode is there to get behind it.
+-- (functions, the string metatable) cannot be changed from Lua: the metatable is hidden, and no loader, `debug`, `getfenv`
+-- or bytecode is there to get behind it.
 local call = require "tidemill.call"
 
 local environment = {}
 
 local raw_pcall, raw_error, raw_getmetatable, raw_rawset = pcall, error, getmetatable, rawset
-local raw_resume, raw_yield, raw_create, raw_status = coroutine.resume, coroutine.yield, coroutine.create, coroutine.status
+local raw_resume, raw_yield, raw_create = coroutine.resume, coroutine.yield, coroutine.create
+local raw_running, raw_insert = coroutine.running, table.insert
 local bit = require "bit"
 local UNWIND, ASK = call.UNWIND, call.ASK
 
@@ -49,15 +50,52 @@ local function unwrapped(ok, ...)
   return ...
 end
 
-local function safe_wrap(f)
+-- Coroutines that rules made. The one that a handler runs in is none of them: the kernel's, or nothing at all. A rule that got
+-- hold of it could answer a lookup in Redis' place.
+local own = setmetatable({}, { __mode = "k" })
+
+local function safe_create(f)
   local co = raw_create(f)
+  own[co] = true
+  return co
+end
+
+local function safe_wrap(f)
+  local co = safe_create(f)
   return function(...) return unwrapped(safe_resume(co, ...)) end
 end
 
-local function safe_rawset(t, k, v)
+local function safe_running()
+  local co = raw_running()
+  return own[co or false] and co or nil
+end
+
+local function safe_yield(...)
+  if not safe_running() then raw_error("attempt to yield from outside a coroutine", 2) end
+  return raw_yield(...)
+end
+
+-- Engine's tables say by a text in place of their metatable what they are.
+local function check_writable(t, name)
   local kind = raw_getmetatable(t)
-  if kind ~= nil and type(kind) ~= "table" then raw_error("rawset: this table cannot be written", 2) end
+  if kind ~= nil and type(kind) ~= "table" and kind ~= "array" and kind ~= "ext" then
+    raw_error(name .. ": this table cannot be written", 3)
+  end
+end
+
+local function safe_rawset(t, k, v)
+  check_writable(t, "rawset")
   return raw_rawset(t, k, v)
+end
+
+local function safe_insert(t, ...)
+  check_writable(t, "table.insert")
+  return raw_insert(t, ...)
+end
+
+local function safe_getmetatable(v)
+  if type(v) == "string" then return "string" end
+  return raw_getmetatable(v)
 end
 
 -- sfc32 (Chris Doty-Humphrey, PractRand), 32-bit words; seeded from the entry's ID and the rule, so that a replay of the
@@ -81,8 +119,11 @@ local function seeded()
   if not partition then raw_error("math.random is only valid inside a handler", 3) end
   local entry = partition.c.entries[partition.c.at_entry]
   local ms, seq = entry.ms, tonumber(entry.seq)
-  return generator(bit.tobit(ms % 4294967296), bit.tobit(math.floor(ms / 4294967296) * 65537 + seq % 4294967296),
-    bit.tobit(rule and rule.seed or 0))
+  -- `when` and `key` (where there is no key yet) have a generator of their own: so the handler draws the same numbers
+  -- whether it runs at once or has to wait.
+  local flavour = call.key == nil and 1 or 0
+  return generator(bit.tobit(ms % 4294967296),
+    bit.tobit(math.floor(ms / 4294967296) * 65537 + seq % 4294967296), bit.tobit(rule.seed + flavour))
 end
 
 local function random(low, high)
@@ -100,33 +141,46 @@ local function random(low, high)
   return math.floor(low) + math.floor(unit * (math.floor(high) - math.floor(low) + 1))
 end
 
-local function copy_of(library, without)
+-- Lua's own names in a rule. Reading any other global is an error that names it.
+local BASE = { "assert", "error", "ipairs", "next", "pairs", "rawequal", "rawget", "select", "setmetatable", "tonumber",
+  "tostring", "type", "unpack" }
+local MATH = { "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg", "exp", "floor", "fmod", "frexp", "huge",
+  "ldexp", "log", "log10", "max", "min", "modf", "pi", "pow", "rad", "sin", "sinh", "sqrt", "tan", "tanh" }
+local STRING = { "byte", "char", "find", "format", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse", "sub",
+  "upper" }
+local TABLE = { "concat", "maxn", "move", "remove", "sort" }
+local BIT = { "arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift", "rol", "ror", "rshift", "tobit", "tohex" }
+
+local function copy_of(library, names)
   local copy = {}
-  for name, member in pairs(library) do
-    if not (without and without[name]) then copy[name] = member end
-  end
+  for _, name in ipairs(names) do copy[name] = library[name] end
   return copy
 end
 
--- Lua's own names in a rule: everything else is nil, and reading an unknown global is an error that names it.
-local BASE = { "assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget", "select", "setmetatable",
-  "tonumber", "tostring", "type", "unpack" }
+-- Text of any value; a rule's __tostring may give anything at all.
+local function text_of(v)
+  local text = tostring(v)
+  return type(text) == "string" and text or "(a " .. type(text) .. ")"
+end
+environment.text_of = text_of
 
 ---A fresh environment.
 ---@param require_module fun(name: string): any  what `require` does
 ---@param print_line fun(text: string)           where `print` goes
+---@return table env
 function environment.create(require_module, print_line)
-  local visible = {}
-  for _, name in ipairs(BASE) do visible[name] = _G[name] end
+  local visible = copy_of(_G, BASE)
   visible.pcall, visible.xpcall, visible.rawset = safe_pcall, safe_xpcall, safe_rawset
-  visible.math = copy_of(math, { randomseed = true })
+  visible.getmetatable = safe_getmetatable
+  visible.math = copy_of(math, MATH)
   visible.math.random = random
-  visible.string = copy_of(string, { dump = true })
-  visible.table = copy_of(table)
-  visible.bit = copy_of(bit)
+  visible.string = copy_of(string, STRING)
+  visible.table = copy_of(table, TABLE)
+  visible.table.insert = safe_insert
+  visible.bit = copy_of(bit, BIT)
   visible.coroutine = {
-    create = raw_create, resume = safe_resume, status = raw_status, wrap = safe_wrap, yield = raw_yield,
-    running = coroutine.running, isyieldable = coroutine.isyieldable,
+    create = safe_create, resume = safe_resume, status = coroutine.status, wrap = safe_wrap, yield = safe_yield,
+    running = safe_running, isyieldable = function() return safe_running() ~= nil end,
   }
   visible.collectgarbage = function(what)
     if what ~= "count" then raw_error("collectgarbage: only \"count\" is allowed in a rule", 2) end
@@ -135,27 +189,29 @@ function environment.create(require_module, print_line)
   visible.require = require_module
   visible.print = function(...)
     local parts = {}
-    for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
+    for i = 1, select("#", ...) do parts[i] = text_of((select(i, ...))) end
     print_line(table.concat(parts, " "))
   end
   setmetatable(visible, {
-    __index = function(_, name) raw_error(("unknown global '%s'"):format(tostring(name)), 2) end,
+    __index = function(_, name) raw_error(("unknown global '%s'"):format(text_of(name)), 2) end,
   })
   -- The names live behind the environment, so that __newindex sees every write to a global.
   return setmetatable({}, {
     __index = visible,
     __newindex = function(_, name)
-      raw_error(("writing the global '%s': rules have no globals; use `local`, or ctx.state for what must last"):format(tostring(name)), 2)
+      raw_error(("writing the global '%s': rules have no globals; use `local`, or ctx.state for what must last")
+        :format(text_of(name)), 2)
     end,
     __metatable = "environment",
-  }), visible
+  })
 end
 
----The string metatable is shared by all code of the VM: nobody gets at it, and its methods are a private copy. Called once.
+---The string metatable is shared by all code of a VM. In a VM of the engine's own its methods are the ones that rules have
+---too, and it is closed for good. (The test kit leaves it alone: there it belongs to the spec's process.)
 function environment.seal_strings()
   local metatable = debug.getmetatable ""
-  if raw_getmetatable "" == "string" then return end
-  metatable.__index = copy_of(string, { dump = true })
+  if metatable.__metatable == "string" then return end
+  metatable.__index = copy_of(string, STRING)
   metatable.__metatable = "string"
 end
 

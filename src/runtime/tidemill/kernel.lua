@@ -41,7 +41,7 @@ local function state_reader(K)
         reader = shape.constructor(tokens, 3)
         readers[s] = reader
       end
-      return reader(tokens)
+      return (reader(tokens)) -- in parentheses everywhere on the hot path: LuaJIT gives up on a trace with many tail calls
     end
     return (build(tokens, 3))
   end
@@ -76,8 +76,8 @@ function kernel.new(host, book, limits)
   K.fail = function(p, R, i, reason, message) return K:fail_event(p, R, i, reason, message) end
   K.undecodable = function(p, i) return K:undecodable_entry(p, i) end
   K.defer = function(p, R, i, event, key) return K:defer_event(p, R, i, event, key) end
-  K.must_wait = function(p, R, i, event, key) return K:wait_behind(p, R, i, event, key) end
-  K.save = function(p, c, R, slot, ctx, i, key) return K:save_state(p, c, R, slot, ctx, i, key) end
+  K.must_wait = function(p, R, i, event, key) return (K:wait_behind(p, R, i, event, key)) end
+  K.save = function(p, c, R, slot, ctx, i, key) K:save_state(p, c, R, slot, ctx, i, key) end
   K.on_error = function(err)
     call.trace = err ~= UNWIND and K:traceback() or ""
     return err
@@ -208,7 +208,7 @@ end
 --   ordinal, bytes, random    its share of `call` while it is parked
 --   answer, refusal           what its question brought
 
-local DONE = {}
+local DONE, FAILED = {}, {}
 
 local function queue_of(p, R, key)
   local queues = p.waiting[R.index]
@@ -255,10 +255,12 @@ function kernel:wait_behind(p, R, i, event, key)
   return true
 end
 
-local function handler_loop(on_event, event, ctx)
+-- What a task's coroutine runs: handler after handler. An error is caught where the stack still stands (a dead coroutine no
+-- longer knows the line), and the coroutine lives on.
+local function handler_loop(on_event, on_error, event, ctx)
   while true do
-    on_event(event, ctx)
-    event, ctx = coroutine.yield(DONE)
+    local ok, err = xpcall(on_event, on_error, event, ctx)
+    event, ctx = coroutine.yield(ok and DONE or FAILED, err)
   end
 end
 
@@ -275,7 +277,7 @@ function kernel:event_again(p, R, i)
   return event
 end
 
--- Starts or resumes a task. Returns what its coroutine returned, or nil when it first needs its state.
+-- Starts or resumes a task. Returns what its coroutine gave, or nil when it first needs its state.
 function kernel:advance(p, task)
   local R, c = task.rule, p.c
   call.key = task.key
@@ -299,51 +301,61 @@ function kernel:advance(p, task)
   task.co = table.remove(R.spare_coroutines)
   if task.co then return coroutine.resume(task.co, task.event, task.ctx) end
   task.co = coroutine.create(handler_loop)
-  return coroutine.resume(task.co, R.on_event, task.event, task.ctx)
+  return coroutine.resume(task.co, R.on_event, self.on_error, task.event, task.ctx)
 end
 
--- After a handler returned: its state is kept, and what it ran in is free for others.
-function kernel:finish(p, task)
+-- After a handler returned: keeps its state.
+local function finish(self, p, task)
   local R, c = task.rule, p.c
-  if task.has_state then
-    local slot = self.host.find(c, R.index, task.key, #task.key)
-    self:save_state(p, c, R, slot, task.ctx, task.entry, task.key, task)
+  if not task.has_state then return end
+  local slot = self.host.find(c, R.index, task.key, #task.key)
+  self:save_state(p, c, R, slot, task.ctx, task.entry, task.key, task)
+end
+
+-- After a handler failed. False: it must be run again from its start.
+local function give_up(self, p, task, err, trace)
+  local R, c, i = task.rule, p.c, task.entry
+  undo_effects(c, i, R.index, task)
+  if call.unwind ~= "redo" then
+    self:fail_with(p, R, i, err, trace, task.key)
+    return true
   end
-  R.spare_contexts[#R.spare_contexts + 1], R.spare_coroutines[#R.spare_coroutines + 1] = task.ctx, task.co
-  c.at_rule = 0
+  call.unwind = nil
+  if self.host.redo then self.host.redo(c, i, R) end
+  local built, event = pcall(self.event_again, self, p, R, i)
+  if built then
+    task.event = event
+    return false
+  end
+  self:fail_with(p, R, i, event, "", task.key)
   return true
 end
 
 -- Runs one task until it is done (true) or waits (false).
 local function run_now(self, p, task)
-  local R, c, i = task.rule, p.c, task.entry
-  c.at_entry, c.at_rule = i, R.index
+  local R, c = task.rule, p.c
+  c.at_entry, c.at_rule = task.entry, R.index
   call.task, call.rule = task, R
-  local ok, first, question = self:advance(p, task)
+  local ok, first, second = self:advance(p, task)
   call.task = nil
   task.ordinal, task.bytes, task.random = call.ordinal, call.bytes, call.random
   if ok == nil or (ok and first == ASK) then
-    if ok then self:ask(p, task, question) end
+    if ok then self:ask(p, task, second) end
     c.at_rule = 0
     park(p, task)
     return false
   end
-  if ok and first == DONE then return self:finish(p, task) end
-  undo_effects(c, i, R.index, task)
-  if ok then
-    self:fail_with(p, R, i, "a handler must not yield", "", task.key)
-  elseif call.unwind == "redo" then
-    call.unwind, task.co = nil, nil
-    if self.host.redo then self.host.redo(c, i, R) end
-    local built, event = pcall(self.event_again, self, p, R, i)
-    if built then
-      task.event = event
-      return run_now(self, p, task)
-    end
-    self:fail_with(p, R, i, event, "", task.key)
-  else
-    self:fail_with(p, R, i, first, first ~= UNWIND and self:traceback(task.co) or "", task.key)
+  local co, is_over = task.co, true
+  task.co = nil
+  if ok and (first == DONE or first == FAILED) then
+    R.spare_coroutines[#R.spare_coroutines + 1] = co
+    if first == DONE then finish(self, p, task) else is_over = give_up(self, p, task, second, call.trace) end
+  else -- the coroutine itself is lost
+    is_over = give_up(self, p, task, ok and "a handler must not yield" or first, "")
   end
+  if not is_over then return run_now(self, p, task) end
+  R.spare_contexts[#R.spare_contexts + 1] = task.ctx
+  c.at_rule = 0
   return true
 end
 
@@ -437,28 +449,34 @@ function kernel:fail_with(p, R, i, err, traceback, key)
   return self:fail_event(p, R, i, reason, message or message_of(err), traceback, key)
 end
 
+-- How a frame of a rule's file is called: the fields of the rule table by their names, others as Lua knows them.
+local function name_of(R, info)
+  if info.func == R.on_event then return "on_event" end
+  if info.func == R.when_function then return "when" end
+  if info.func == R.key_function then return "key" end
+  if info.name then return ("function '%s'"):format(info.name) end
+  return ("function <%s:%d>"):format(info.short_src, info.linedefined)
+end
+
 -- The frames of the rule's own files, newest first, one a line: "cart.lua:12: in function 'total'".
-function kernel:traceback(co)
+function kernel:traceback()
   local lines = {}
-  for level = 0, 100 do
-    local info
-    if co then info = debug.getinfo(co, level, "Sln") else info = debug.getinfo(level + 1, "Sln") end
-    if not info then break end
+  for level = 2, 100 do
+    local info = debug.getinfo(level, "Slnf")
+    if not info or #lines == 20 then break end
     if self.sources[info.source] then
-      local name = info.name and ("function '%s'"):format(info.name)
-        or ("function <%s:%d>"):format(info.short_src, info.linedefined)
-      lines[#lines + 1] = ("%s:%d: in %s"):format(info.short_src, info.currentline, name)
+      lines[#lines + 1] = ("%s:%d: in %s"):format(info.short_src, info.currentline, name_of(call.rule, info))
     end
-    if #lines == 20 then break end
   end
   return table.concat(lines, "\n")
 end
 
 -- After an error in the batch loop: blames the rule that was running. Returns the event and the place in its list of rules
 -- to go on at.
-function kernel:failed(p, list, err)
+function kernel:failed(p, err)
   local c = p.c
   local i, R = c.at_entry, self.rules[c.at_rule]
+  local list = self.lists[c.entries[i].stream]
   if not R then error("in the kernel itself: " .. message_of(err), 0) end
   local position = 1
   while list.rules[position] ~= R and position < #list.rules do position = position + 1 end
@@ -515,7 +533,7 @@ local function drive(self, p, first, last)
     if ok then
       i, from = c.at_entry + 1, 1
     else
-      i, from = self:failed(p, list, err)
+      i, from = self:failed(p, err)
     end
     if from == 1 and i <= last and clock() >= c.deadline_ms then break end
   end

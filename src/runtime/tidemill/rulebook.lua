@@ -9,13 +9,26 @@ local rulebook = {}
 
 -- ── problems ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+-- The line of a file where a field of the rule table is given. The rule table stands at the end, behind the last `return` at
+-- the left margin; what stands before it is looked at when nothing is found there.
 local function line_of(source, word)
-  local line = 1
+  local pattern = "%f[%w_]" .. word:gsub("%W", "%%%0") .. "%f[^%w_][\"']?%s*%]?%s*=%f[^=]"
+  local line, found, first = 0, nil, nil
   for text in (source .. "\n"):gmatch "(.-)\n" do
-    if text:find("%f[%w_]" .. word:gsub("%W", "%%%0") .. "%f[^%w_]%s*%]?%s*=") then return line end
     line = line + 1
+    if text:find "^return%f[^%w_]" then found = nil end
+    local at = text:find(pattern)
+    if at and not text:sub(1, at - 1):find "%-%-" and text:sub(at - 1, at - 1) ~= "." then
+      found, first = found or line, first or line
+    end
   end
-  return nil
+  return found or first
+end
+
+-- What a file's author gave where a name or text belongs: never runs code of theirs.
+local function shown(v)
+  if type(v) == "string" or type(v) == "number" or type(v) == "boolean" then return tostring(v) end
+  return "(a " .. type(v) .. ")"
 end
 
 local Loader = {}
@@ -34,8 +47,11 @@ end
 function Loader:lua_problem(file, err)
   if type(err) ~= "string" then return self:problem(file, 1, "raised a %s value while loading", type(err)) end
   local name, line, message = err:match "^([^\n:]-):(%d+): (.*)$"
+  local tail = name and name:match "^%.%.%.(.+)$" -- Lua keeps the last 57 letters of a long name
   for _, other in ipairs(self.files) do
-    if other.name == name then return self:problem(other, tonumber(line), "%s", message) end
+    if other.name == name or (tail and other.name:sub(-#tail) == tail) then
+      return self:problem(other, tonumber(line), "%s", message)
+    end
   end
   self:problem(file, 1, "%s", err)
 end
@@ -73,16 +89,18 @@ function Loader:requirer(file, environment_of)
     local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"
     local library = path and self.libraries[path]
     if not library then
-      error(("module '%s' not found; a rule may require %s"):format(name,
-        path and ("what lies in the folder's lib/: there is no " .. path) or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)"), 2)
+      error(("module '%s' not found; a rule may require %s"):format(name, path
+        and "what lies in the folder's lib/: there is no " .. path
+        or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)"), 2)
     end
     if loading[name] then error(("module '%s' requires itself"):format(name), 2) end
-    loading[name] = true
     file.depends = file.depends .. library.text
     local chunk, err = rulebook.compile(library.text, "@" .. library.name, environment_of())
     if not chunk then error(err, 0) end
-    local result = chunk()
+    loading[name] = true
+    local ok, result = pcall(chunk)
     loading[name] = nil
+    if not ok then error(result, 0) end
     loaded[name] = result == nil and true or result
     return loaded[name]
   end
@@ -109,7 +127,7 @@ function Loader:run_file(file)
     return self:problem(file, math.max(lines, 1), "returns %s; a rule file ends with: return tidemill.rule { ... }",
       result == nil and "nothing" or "a " .. type(result))
   end
-  return result
+  return copy_of(result) -- without a metatable, whose functions would run while the table is checked
 end
 
 -- ── checking the rule table ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -138,11 +156,12 @@ function FIELDS.stream(loader, file, R, v)
   if type(list) ~= "table" or #list == 0 then
     return loader:field_problem(file, "stream", "`stream` must be a name, a list of names or a glob such as \"orders:*\"")
   end
-  local tags, first = {}, nil
+  local tags, first, plain = {}, nil, nil
   for n, name in ipairs(list) do
-    if type(name) ~= "string" or name == "" then
+    if type(name) ~= "string" then
       return loader:field_problem(file, "stream", "`stream` number %d must be a name, it is a %s", n, type(name))
     end
+    if name == "" then return loader:field_problem(file, "stream", "`stream` number %d is an empty name", n) end
     if name:sub(1, 9) == "tidemill:" then
       return loader:field_problem(file, "stream", "`stream` '%s': keys that start with tidemill: are the engine's own", name)
     end
@@ -150,14 +169,14 @@ function FIELDS.stream(loader, file, R, v)
     R.matchers[n] = glob.is_pattern(name) and glob.matcher(name) or function(stream) return stream == name end
     if not glob.is_pattern(name) then
       local tag = rulebook.tag_of(name, loader.untagged_alone)
-      first = first or tag
+      first, plain = first or tag, plain or name
       if tag ~= first then tags[#tags + 1] = name end
     end
   end
   if #tags > 0 then
-    loader:field_problem(file, "stream",
-      "`stream` lists streams of different partitions ('%s' and '%s'); give them one hash tag, such as \"a:{x}\" and \"b:{x}\"%s",
-      R.streams[1], tags[1], loader.untagged_alone and ", or drop `partition = \"stream\"` from the settings" or "")
+    loader:field_problem(file, "stream", "`stream` lists streams of different partitions ('%s' and '%s'); give them one "
+      .. "hash tag, such as \"a:{x}\" and \"b:{x}\"%s",
+      plain, tags[1], loader.untagged_alone and ", or drop `partition = \"stream\"` from the settings" or "")
   end
 end
 
@@ -176,12 +195,12 @@ FIELDS["when"] = function(loader, file, R, v)
       local kind = type(one)
       if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
         return loader:field_problem(file, "when", "`when.%s` may be compared with strings, numbers and booleans, not a %s",
-          tostring(field), kind)
+          shown(field), kind)
       end
       allowed[one] = true
     end
     if type(field) ~= "string" or next(allowed) == nil then
-      return loader:field_problem(file, "when", "`when.%s` must be a value or a list of values", tostring(field))
+      return loader:field_problem(file, "when", "`when.%s` must be a value or a list of values", shown(field))
     end
     R.filter[#R.filter + 1] = { field, allowed }
   end
@@ -200,26 +219,36 @@ end
 
 function FIELDS.event(loader, file, R, v)
   local fields, reason, field = schema.parse(v)
-  if not fields then return loader:problem(file, field and line_of(file.text, field) or line_of(file.text, "event") or 1, "%s", reason) end
+  if not fields then
+    local line = field and line_of(file.text, field) or line_of(file.text, "event") or file.rule_line
+    return loader:problem(file, line, "%s", reason)
+  end
   if #fields > 0 then R.check = schema.checker(fields) end
 end
 
 function FIELDS.state(loader, file, R, v)
-  if type(v) ~= "table" then return loader:field_problem(file, "state", "`state` must be a table such as { ttl = \"8d\" }") end
+  if type(v) ~= "table" then
+    return loader:field_problem(file, "state", "`state` must be a table such as { ttl = \"8d\" }")
+  end
   for name in pairs(v) do
     if name ~= "ttl" then
-      loader:field_problem(file, tostring(name), "unknown field `state.%s`%s", tostring(name), nearest.hint(tostring(name), { "ttl" }))
+      local text = shown(name)
+      loader:field_problem(file, text, "unknown field `state.%s`%s", text, nearest.hint(text, { "ttl" }))
     end
   end
-  if v.ttl ~= nil then
-    local ttl, reason = duration.parse(v.ttl)
-    if not ttl or ttl == 0 then return loader:field_problem(file, "ttl", "`state.ttl`: %s", reason or "it must be more than 0 ms") end
+  if rawget(v, "ttl") ~= nil then
+    local ttl, reason = duration.parse(rawget(v, "ttl"))
+    if not ttl or ttl == 0 then
+      return loader:field_problem(file, "ttl", "`state.ttl`: %s", reason or "it must be more than 0 ms")
+    end
     R.ttl = ttl
   end
 end
 
 function FIELDS.on_event(loader, file, R, v)
-  if type(v) ~= "function" then return loader:field_problem(file, "on_event", "`on_event` must be a function, it is a %s", type(v)) end
+  if type(v) ~= "function" then
+    return loader:field_problem(file, "on_event", "`on_event` must be a function, it is a %s", type(v))
+  end
   R.on_event = v
 end
 
@@ -232,22 +261,40 @@ end
 
 local ORDER = { "name", "stream", "when", "key", "event", "state", "on_event", "on_error" }
 
+-- Where the rule table begins: the last `return` at the left margin.
+local function rule_line(text)
+  local line, found = 0, 1
+  for one in (text .. "\n"):gmatch "(.-)\n" do
+    line = line + 1
+    if one:find "^return%f[^%w_]" then found = line end
+  end
+  return found
+end
+
 function Loader:check_rule(file, definition)
-  local R = { name = file.rule_name, file = file.name, streams = {}, matchers = {}, on_error = "dead", state_version = 1 }
-  file.rule_line = line_of(file.text, "stream") or 1
+  local R = {
+    name = file.rule_name, file = file.name, streams = {}, matchers = {}, on_error = "dead", state_version = 1,
+  }
+  file.rule_line = rule_line(file.text)
   local before = #self.problems
   for _, field in ipairs(ORDER) do
     if definition[field] ~= nil then FIELDS[field](self, file, R, definition[field]) end
   end
   for field in pairs(definition) do
     if not FIELDS[field] then
-      self:field_problem(file, tostring(field), "unknown field `%s`%s", tostring(field), nearest.hint(tostring(field), ORDER))
+      local text = shown(field)
+      self:field_problem(file, text, "unknown field `%s`%s", text, nearest.hint(text, ORDER))
     end
   end
-  if definition.stream == nil then self:problem(file, file.rule_line, "`stream` is missing: the stream, or streams, that the rule reads") end
-  if definition.on_event == nil then self:problem(file, file.rule_line, "`on_event` is missing: the function that is called for each event") end
+  if definition.stream == nil then
+    self:problem(file, file.rule_line, "`stream` is missing: the stream, or streams, that the rule reads")
+  end
+  if definition.on_event == nil then
+    self:problem(file, file.rule_line, "`on_event` is missing: the function that is called for each event")
+  end
   if definition.name == nil and not (#R.name <= 64 and R.name:find "^[%w_-]+$") then
-    self:problem(file, 1, "the file's name makes no rule name (letters, digits, _ and -, at most 64); rename it or set `name`")
+    self:problem(file, 1, "the file's name makes no rule name (letters, digits, _ and -, at most 64); rename it "
+      .. "or set `name`")
   end
   if #self.problems > before then return nil end
   R.version, R.seed = hash(file.depends)
@@ -288,8 +335,11 @@ function Loader:warn_of_locals(file, R)
       if not ins then break end
       if self.assigning[ins % 256] then
         local name = util.funcuvname(handler, math.floor(ins / 256) % 256) or "?"
-        self.warnings[#self.warnings + 1] = { file = file.name, line = util.funcinfo(handler, pc).currentline,
-          message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in ctx.state"):format(name) }
+        self.warnings[#self.warnings + 1] = {
+          file = file.name, line = util.funcinfo(handler, pc).currentline,
+          message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
+            .. "ctx.state"):format(name),
+        }
       end
     end
   end
@@ -300,15 +350,22 @@ end
 -- What a rule may require besides its own lib.
 rulebook.MODULES = { tidemill = true }
 
+---@class tidemill.rulebook
+---@field rules table[]                     in the order of their names
+---@field problems { file: string, line: number, message: string }[]
+---@field warnings { file: string, line: number, message: string }[]
+---@field sources table<string, boolean>    chunk names of the folder's files, for tracebacks
+
 ---Loads all rules of a folder.
 ---@param files { name: string, text: string }[]  names relative to the folder: "cart.lua", "lib/prices.lua"
 ---@param options { untagged_alone: boolean, print: fun(rule: string, text: string) }
----@return { rules: table[], problems: table[], warnings: table[] } book  rules in the order of their names
+---@return tidemill.rulebook book
 function rulebook.load(files, options)
   local loader = setmetatable({ files = files, libraries = {}, problems = {}, warnings = {},
     untagged_alone = options.untagged_alone, print = options.print or function() end }, Loader)
-  local rules, by_name = {}, {}
+  local rules, by_name, sources = {}, {}, {}
   for _, file in ipairs(files) do
+    sources["@" .. file.name] = true
     if file.name:find "^lib/" then loader.libraries[file.name] = file end
   end
   local seen = 0
@@ -333,7 +390,7 @@ function rulebook.load(files, options)
     if a.file ~= b.file then return a.file < b.file end
     return a.line < b.line
   end)
-  return { rules = rules, problems = loader.problems, warnings = loader.warnings }
+  return { rules = rules, problems = loader.problems, warnings = loader.warnings, sources = sources }
 end
 
 return rulebook

@@ -10,7 +10,9 @@ schema.TYPES = {
   string = { fits = function(v) return type(v) == "string" end },
   number = {
     fits = function(v) return type(v) == "number" or value.is_int64(v) end,
-    from_text = function(text) return text:find "^%s*[-+]?[%d.]" and not text:find "[xX]" and tonumber(text) or nil end,
+    from_text = function(text)
+      return text:find "^[-+]?[%d.]+[eE]?[-+]?%d*$" and tonumber(text) or nil
+    end,
   },
   integer = {
     fits = function(v) return type(v) == "number" and is_whole(v) or value.is_int64(v) end,
@@ -41,10 +43,11 @@ function schema.parse(definition)
   local fields = {}
   for name, text in pairs(definition) do
     if type(name) ~= "string" then return nil, "`event` must have field names as keys" end
-    local kind, optional = tostring(text):match "^(%a+)(%??)$"
-    if type(text) ~= "string" or not schema.TYPES[kind] then
-      return nil, ("the type of `event.%s` must be string, number, integer, boolean, table or any, with ? when optional; it is %s")
-        :format(name, type(text) == "string" and ("\"" .. text .. "\"") or "a " .. type(text)), name
+    local kind, optional
+    if type(text) == "string" then kind, optional = text:match "^(%a+)(%??)$" end
+    if not schema.TYPES[kind] then
+      return nil, ("the type of `event.%s` must be string, number, integer, boolean, table or any, with ? when "
+        .. "optional; it is %s"):format(name, type(text) == "string" and ("\"" .. text .. "\"") or "a " .. type(text)), name
     end
     fields[#fields + 1] = { name = name, type = kind, optional = optional == "?" }
   end
@@ -93,7 +96,9 @@ function schema.checker(fields)
         return nil
       end
     end
-    return ("field '%s' must be %s %s, it is %s"):format(field.name, field.type:find "^[aio]" and "an" or "a", field.type, describe(v))
+    return ("field '%s' must be %s%s, it is %s"):format(
+      field.name, field.type == "any" and "" or field.type == "integer" and "an " or "a ",
+      field.type == "any" and "there" or field.type, describe(v))
   end
   return assert(loadstring(table.concat(lines, "\n"), "=schema"))(
     type, math.floor, math.huge, schema.TYPES.number.fits, schema.TYPES.integer.fits, fault)

@@ -95,12 +95,16 @@ function Writer:value()
 end
 
 function Writer:map(pairs_count)
-  local fields = {}
+  local fields, place_of = {}, {}
   for _ = 1, pairs_count do
     local key = self.tokens[self.index]
     local name = str(key.bytes, key.len)
     self.index, self.at = self.index + 1, self.at + 1
-    fields[#fields + 1] = ("[%s] = %s"):format(quoted(name), self:value())
+    -- Of a name that stands there twice the last one counts, also when it is nil. (A constructor that names a field twice
+    -- would let a constant lose to what is computed.)
+    local place = place_of[name] or #fields + 1
+    place_of[name] = place
+    fields[place] = ("[%s] = %s"):format(quoted(name), self:value())
   end
   return "{ " .. table.concat(fields, ", ") .. " }"
 end

@@ -28,6 +28,7 @@ return function(p, c, i, s)
     event = generic(R, c.event_tokens.list)
   end
   if event == nil then return end
+  $before
   $when
   $check
   $key
@@ -51,8 +52,13 @@ return function(p, c, i, s)
 end
 ]]
 
+-- For rules with functions of their own before the handler: no effects there (this ordinal is over every limit, see `admit` in
+-- context.lua), and random numbers that depend on nothing but the event.
+local BEFORE = "call.ordinal, call.random = 2147483647, nil"
 local WHEN_FUNCTION = "if not when(event) then return end"
-local CHECK = "local why = check(event, c.texts ~= 0) if why then return fail(p, R, i, 'schema', why) end"
+local CHECK = [[
+  local why = check(event, c.texts ~= 0)
+  if why then return fail(p, R, i, "schema", why) end]]
 local KEY_FIELD = [[
   local key = event[%q]
   if type(key) ~= "string" then
@@ -68,8 +74,10 @@ local KEY_FUNCTION = [[
   end]]
 
 ---The step of one rule: step(partition, c, entry, shape).
+---@return fun(p: table, c: ffi.cdata*, i: number, s: number)
 function step.of_rule(K, R)
   local parts = {
+    before = (R.when_function or R.key_function) and BEFORE or "",
     when = R.when_function and WHEN_FUNCTION or "",
     check = R.check and CHECK or "",
     key = R.key_function and KEY_FUNCTION
@@ -83,6 +91,7 @@ end
 ---The loops over the events of one stream, for the rules that read it.
 ---`one(p, c, i)` runs a single event, `loop(p, c, first, last)` a run of them. Two, because a loop that is mostly left after
 ---one turn, as on a quiet stream, would be given up by the JIT for good.
+---@return { one: function, loop: function, rules: table[] }
 function step.of_list(K, rules)
   local names, steps, calls = {}, {}, {}
   for n, R in ipairs(rules) do
@@ -94,8 +103,11 @@ function step.of_list(K, rules)
     steps[n] = R.step
   end
   if #rules > 40 then calls[41] = "for n = 41, #steps do steps[n](p, c, i, s) end" end
-  local body = ("c.at_entry = i c.at_rule = 0 local s = decode(c, i) if s == -2 then undecodable(p, i) else %s end")
-    :format(table.concat(calls, " "))
+  local body = ([[
+  c.at_entry = i
+  c.at_rule = 0
+  local s = decode(c, i)
+  if s == -2 then undecodable(p, i) else %s end]]):format(table.concat(calls, " "))
   local source = ([[
 local K, steps, decode, undecodable, clock = ...
 local %s = unpack(steps, 1, %d)

@@ -3,13 +3,20 @@
 -- All of them are safe to hand to a rule: the cdata are immutable, and the metatables are out of reach (`__metatable`).
 local ffi = require "tidemill.cdef"
 
+-- C types are made once a Lua state, and so is what belongs to them: busted forgets modules from spec file to spec file.
+local registry = debug.getregistry()
+if registry["tidemill.value types"] then return registry["tidemill.value types"] end
+
 local value = {}
+registry["tidemill.value types"] = value
 
 local int64_type = ffi.typeof "tidemill_int64"
 local null_type = ffi.typeof "tidemill_null"
 local INT64, UINT64 = ffi.typeof "int64_t", ffi.typeof "uint64_t"
 
 ---True for a `tidemill.int64`.
+---@param v any
+---@return boolean
 function value.is_int64(v)
   return type(v) == "cdata" and ffi.istype(int64_type, v)
 end
@@ -62,7 +69,7 @@ ffi.metatype(int64_type, {
 })
 
 ---An integer that a Lua number cannot hold exactly.
----@param v string|number|integer plain decimal, between -2^63 and 2^64 - 1
+---@param v string|number plain decimal, between -2^63 and 2^64 - 1
 ---@return tidemill.int64
 function value.int64(v)
   if is_int64(v) then return v end
@@ -96,6 +103,9 @@ ffi.metatype(null_type, {
 ---What `nil` inside an array is: `tidemill.null`.
 value.null = null_type(true)
 
+---True for `tidemill.null`.
+---@param v any
+---@return boolean
 function value.is_null(v)
   return type(v) == "cdata" and ffi.istype(null_type, v)
 end
@@ -109,22 +119,28 @@ local ext_metatable = { __metatable = "ext" }
 ---@param list T[]|nil
 ---@return T[]
 function value.array(list)
-  return setmetatable(list or {}, array_metatable)
+  if list == nil then list = {} end
+  if getmetatable(list) == "array" then return list end
+  return setmetatable(list, array_metatable)
 end
 
 ---A msgpack ext value (timestamps are type -1): type and bytes stay as they are.
----@param type integer -128..127
+---@param kind integer -128..127
 ---@param bytes string
-function value.ext(type, bytes)
-  return setmetatable({ type = type, bytes = bytes }, ext_metatable)
+---@return table ext  with the fields `type` and `bytes`
+function value.ext(kind, bytes)
+  return setmetatable({ type = kind, bytes = bytes }, ext_metatable)
 end
 
 ---The text of a rule's key: strings as they are, numbers in decimal, nil for what cannot be a key.
+---@param v any
+---@return string|nil
 function value.key_text(v)
   if type(v) == "string" then return v end
   if type(v) == "number" then
     if v == math.floor(v) and v > -1e15 and v < 1e15 then return ("%d"):format(v) end
     if v ~= v or v == math.huge or v == -math.huge then return nil end
+    if v == math.floor(v) and v > -1e21 and v < 1e21 then return ("%.0f"):format(v) end
     for precision = 15, 17 do
       local text = ("%." .. precision .. "g"):format(v)
       if tonumber(text) == v then return text end

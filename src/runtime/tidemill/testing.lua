@@ -1,0 +1,497 @@
+-- testing.lua: the test kit: `require "tidemill.testing"`. Runs rules over the engine's own kernel, without Redis:
+--
+--   local kit = testing.load "rules/cart.lua"
+--   kit:event("cart", { type = "add", user_id = 7, total = 20 })
+--   assert.same({ total = 20 }, kit:state("cart", 7))
+--   kit:event("cart", { type = "pay", user_id = 7 })
+--   assert.same({ { stream = "receipts", fields = { user_id = 7, total = 20 } } }, kit:effects())
+local call = require "tidemill.call"
+local duration = require "tidemill.duration"
+local kernel = require "tidemill.kernel"
+local nearest = require "tidemill.nearest"
+local pack = require "tidemill.pack"
+local rulebook = require "tidemill.rulebook"
+local testing_commands = require "tidemill.testing_commands"
+local testing_host = require "tidemill.testing_host"
+local value = require "tidemill.value"
+
+local testing = {}
+
+local FIRST_MS = 1700000000000 -- of the first event's ID
+
+-- ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Errors of the kit are errors of the spec: they carry the spec's line.
+local function misuse(format, ...)
+  local level = 2
+  while true do
+    local info = debug.getinfo(level, "S")
+    if not info then break end
+    if info.what ~= "C" and not info.source:find "tidemill/testing[%w_]*%.lua$" then break end
+    level = level + 1
+  end
+  error(format:format(...), level)
+end
+
+local function read_file(path)
+  local file = io.open(path, "rb")
+  local text = file and file:read "*a"
+  if file then file:close() end
+  return text
+end
+
+local function quote(path) return "'" .. path:gsub("'", "'\\''") .. "'" end
+
+-- The .lua files in a folder, and in `lib` all the way down, as names relative to it.
+local function list_folder(folder)
+  local names = {}
+  local pipe = assert(io.popen(("cd %s 2>/dev/null && find . lib \\( -path './?*/*' -o -path './.*' \\) -prune -o -type f "
+    .. "-name '*.lua' -print 2>/dev/null"):format(quote(folder))))
+  for name in pipe:lines() do names[#names + 1] = (name:gsub("^%./", "")) end
+  pipe:close()
+  table.sort(names)
+  return names
+end
+
+local function files_of(what)
+  local files = {}
+  if type(what) == "table" then
+    for name, text in pairs(what) do files[#files + 1] = { name = name, text = text } end
+    table.sort(files, function(a, b) return a.name < b.name end)
+    return files
+  end
+  if type(what) ~= "string" then misuse("testing.load: expects a path, or a table of texts by file name") end
+  local only = what:match "([^/]+%.lua)$"
+  local folder = only and (what:match "^(.*)/[^/]*$" or ".") or what
+  for _, name in ipairs(list_folder(folder)) do
+    if not only or name == only or name:find "^lib/" then
+      files[#files + 1] = { name = name, text = read_file(folder .. "/" .. name) }
+    end
+  end
+  if #files == 0 or (only and not read_file(what)) then
+    misuse("testing.load: there %s at %s", only and "is no rule file" or "are no rules", what)
+  end
+  return files
+end
+
+local LIMITS = {
+  effects = 1000, effect_kb = 1024, event_kb = 1024, event_depth = 32, event_elements = 65536, state_kb = 64,
+  rule_ms = 50, hard_ms = 1000, load_ms = 5000, vm_mb = 256,
+}
+local LIMIT_NAMES = { "effects", "effect_kb", "event_kb", "event_depth", "event_elements", "state_kb", "rule_ms", "hard_ms",
+  "load_ms", "vm_mb" }
+local OPTIONS = { "limits", "outputs", "partition", "batch_events", "cold", "start_ms" }
+
+local function check_names(given, known, what)
+  local is_known = {}
+  for _, name in ipairs(known) do is_known[name] = true end
+  for name in pairs(given) do
+    if not is_known[name] then misuse("testing.load: unknown %s `%s`%s", what, tostring(name), nearest.hint(tostring(name), known)) end
+  end
+end
+
+local function limits_of(options)
+  local limits = {}
+  for name, default in pairs(LIMITS) do limits[name] = options.limits and options.limits[name] or default end
+  limits.effect_bytes, limits.state_bytes = limits.effect_kb * 1024, limits.state_kb * 1024
+  limits.event_bytes = limits.event_kb * 1024
+  return limits
+end
+
+---@class tidemill.testing.options
+---@field limits? table<string, number>   as in the settings file
+---@field outputs? table<string, table>   as in the settings file
+---@field partition? "stream"             as in the settings file
+---@field batch_events? number            most events that are run together by `kit:events`; default: all
+---@field cold? boolean                   forget states between batches, as an engine does that has little memory
+---@field start_ms? number                ms of the first event's ID
+
+---@class tidemill.testing.kit
+---@field rules table[]     the loaded rules, in the order of their names
+---@field warnings table[]  what `tidemill check` would warn of: { file, line, message }
+local Kit = {}
+Kit.__index = Kit
+
+---Loads a rule file (with the `lib` beside it), a folder of rules, or texts by file name. Mistakes in the rules raise, with all
+---that `tidemill check` would say.
+---@param what string|table<string, string>
+---@param options? tidemill.testing.options
+---@return tidemill.testing.kit
+function testing.load(what, options)
+  options = options or {}
+  check_names(options, OPTIONS, "option")
+  check_names(options.limits or {}, LIMIT_NAMES, "limit")
+  local kit = setmetatable({
+    lines = {}, done_effects = {}, done_letters = {}, done_reasons = {}, state_writes = 0, last_id = {},
+    next_ms = options.start_ms or FIRST_MS, batch_events = options.batch_events or math.huge, answers = nil,
+  }, Kit)
+  local book = rulebook.load(files_of(what), {
+    untagged_alone = options.partition == "stream",
+    print = function(rule, text)
+      if kit.host then return kit.host.functions.log("info", rule, text) end
+      kit.lines[#kit.lines + 1] = { level = "info", rule = rule, text = text } -- while it is loaded
+    end,
+  })
+  if #book.problems > 0 then
+    local texts = {}
+    for n, problem in ipairs(book.problems) do texts[n] = ("%s:%d: %s"):format(problem.file, problem.line, problem.message) end
+    misuse("the rules have mistakes:\n%s", table.concat(texts, "\n"))
+  end
+  kit.rules, kit.warnings = book.rules, book.warnings
+  kit.host = testing_host.create {
+    limits = limits_of(options), is_cold = options.cold, rules = book.rules,
+    is_input = function(name) return kit:reads(name) end,
+  }
+  kit.kernel = kernel.new(kit.host.functions, book, kit.host.limits)
+  kit.kernel.outputs = options.outputs
+  kit.partition = kit.kernel:open(kit.host.c)
+  return kit
+end
+
+-- Do rules read a stream of this name?
+function Kit:reads(name)
+  for _, R in ipairs(self.rules) do
+    for _, matches in ipairs(R.matchers) do
+      if matches(name) then return true end
+    end
+  end
+  return false
+end
+
+-- ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+---@class tidemill.testing.event_options
+---@field id? string|number     entry ID, "1700000000000-0" or its ms; must be higher than the last one of the stream
+---@field codec? "fields"       an entry of plain fields: values become text
+---@field only? string          a retry, for this rule alone
+---@field attempts? number      how often the retry failed before
+
+local function id_of(kit, stream, given)
+  local ms, seq
+  if given == nil then
+    ms, seq = kit.next_ms, 0
+  else
+    ms, seq = tostring(given):match "^(%d+)%-?(%d*)$"
+    if type(given) == "number" then ms, seq = ("%.0f"):format(given), "0" end
+    if not ms or #seq > 15 then misuse("kit:event: '%s' is no entry ID such as 1700000000000-0", tostring(given)) end
+    ms, seq = tonumber(ms), tonumber(seq) or 0
+  end
+  local last = kit.last_id[stream]
+  if last and (ms < last.ms or (ms == last.ms and seq <= last.seq)) then
+    misuse("kit:event: the ID %.0f-%.0f is not above %s, the last one of '%s'", ms, seq, last.text, stream)
+  end
+  if ms >= kit.next_ms then kit.next_ms = ms + 1 end
+  return ms, seq
+end
+
+local function text_fields(fields)
+  local texts = {}
+  for name, v in pairs(fields) do
+    local text = type(v) == "boolean" and tostring(v) or value.key_text(v)
+    if type(name) ~= "string" or not text then misuse("kit:event: plain fields are text; '%s' is none", tostring(name)) end
+    texts[name] = text
+  end
+  return texts
+end
+
+-- The bytes of an entry's only value, and whether it is an entry of plain fields.
+local function bytes_of(stream, fields, options)
+  if type(fields) == "string" then
+    local first = fields:byte() or 0
+    if (first >= 0x80 and first <= 0x8f) or first == 0xde or first == 0xdf then return fields, false end
+    if first == 0x7b then misuse("kit:event: the kit reads no JSON; give a table") end
+    return pack.string { data = fields }, true
+  end
+  if type(fields) ~= "table" then misuse("kit:event(%q, fields): fields must be a table, it is a %s", stream, type(fields)) end
+  local is_text = options.codec == "fields"
+  local bytes, why = pack.string(is_text and text_fields(fields) or fields)
+  if not bytes then misuse("kit:event(%q, fields): this cannot be an event: %s", stream, why) end
+  local first = bytes:byte()
+  if first < 0x80 or (first > 0x8f and first < 0xde) then
+    misuse("kit:event(%q, fields): an event has named fields; this is an array", stream)
+  end
+  return bytes, is_text
+end
+
+local EVENT_OPTIONS = { "id", "codec", "only", "attempts" }
+
+local function item_of(kit, stream, fields, options)
+  options = options or {}
+  check_names(options, EVENT_OPTIONS, "option of an event")
+  if type(stream) ~= "string" then misuse("kit:event(stream, fields): stream must be a name, it is a %s", type(stream)) end
+  if not kit:reads(stream) then
+    local names = {}
+    for _, R in ipairs(kit.rules) do
+      for _, name in ipairs(R.streams) do names[#names + 1] = name end
+    end
+    misuse("kit:event: no rule reads '%s'%s", stream, nearest.hint(stream, names))
+  end
+  local bytes, texts = bytes_of(stream, fields, options)
+  local ms, seq = id_of(kit, stream, options.id)
+  local only = options.only and kit.host.rule_index[options.only] or 0
+  if options.only and only == 0 then misuse("kit:event: there is no rule '%s'", options.only) end
+  local item = {
+    name = stream, stream = kit.kernel:stream(stream), ms = ms, seq = seq, id = ("%.0f-%.0f"):format(ms, seq),
+    bytes = bytes, size = #bytes + 4, texts = texts, only = only, attempts = options.attempts or (only > 0 and 1 or 0),
+  }
+  item.before = kit.last_id[stream]
+  kit.last_id[stream] = { ms = ms, seq = seq, text = item.id }
+  return item
+end
+
+-- ── lookups ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local Refusal = {}
+
+---An answer of Redis that is an error: `return testing.refusal "WRONGTYPE Operation against a key ..."`.
+---@param text string
+function testing.refusal(text) return setmetatable({ text = text }, Refusal) end
+
+---The answer nil in a table of answers, where nil itself would be no answer.
+testing.null = value.null
+
+-- Numbers as the text that Redis keeps; a table by field as the flat list that Redis sends.
+local function as_text(v)
+  if type(v) ~= "table" then return type(v) == "number" and value.key_text(v) or v end
+  local list = {}
+  for n, one in ipairs(v) do list[n] = as_text(one) end
+  return list
+end
+
+local function as_reply(argv, answer)
+  local row = testing_commands.TABLE[argv[1]]
+  if argv[1] == "HGETALL" and type(answer) == "table" and #answer == 0 then
+    local flat = {}
+    for field, v in pairs(answer) do flat[#flat + 1], flat[#flat + 2] = as_text(field), as_text(v) end
+    return flat
+  end
+  return row.is_text and as_text(answer) or answer
+end
+
+local function lookup_in(answers, argv)
+  local wanted = table.concat(argv, " ")
+  for line, answer in pairs(answers) do
+    local name, rest = line:match "^(%S+)(.*)$"
+    if name and name:upper() .. rest == wanted then return true, answer end
+  end
+  return false
+end
+
+local function ask_function(answers, argv)
+  local function counted(...) return select("#", ...) > 0, (...) end
+  return counted(answers(argv))
+end
+
+-- Answers to all the lookups that the kernel waits for.
+function Kit:answer_requests()
+  local host = self.host
+  host.answers = {}
+  for n, argv in ipairs(host.requests) do
+    local found, answer = false, nil
+    if type(self.answers) == "function" then
+      found, answer = ask_function(self.answers, { unpack(argv) })
+    elseif self.answers then
+      found, answer = lookup_in(self.answers, argv)
+    end
+    if not found then
+      misuse("a rule asked Redis, and the spec has no answer: %s  (give one with kit:redis)", table.concat(argv, " "))
+    end
+    if getmetatable(answer) == Refusal then
+      host.answers[n] = { refusal = answer.text }
+    elseif value.is_null(answer) then
+      host.answers[n] = {}
+    else
+      host.answers[n] = { value = as_reply(argv, answer) }
+    end
+  end
+  host.requests = {}
+end
+
+---What Redis answers to lookups from now on. A function gets the command as a list, its name in capitals, and returns the answer
+---as ctx.redis gives it (a table by field for HGETALL, nil for nothing there); when it returns no value at all, or there is no
+---answer in the table, the spec fails with the command. The keys of a table are commands: { ["HGET user:7 segment"] = "vip" }.
+---@param answers (fun(argv: string[]): any)|table<string, any>|nil
+function Kit:redis(answers)
+  if answers ~= nil and type(answers) ~= "function" and type(answers) ~= "table" then
+    misuse("kit:redis: expects a function or a table of answers, got a %s", type(answers))
+  end
+  self.answers = answers
+end
+
+-- ── running ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local function effect_of(host, e)
+  local argv = e.argv
+  if argv[1] == "XADD" and argv[#argv - 1] == "data" and argv[#argv - 2] == "*" then
+    local fields = host:decode(argv[#argv])
+    if type(fields) == "table" then return { stream = argv[2], fields = fields } end
+  end
+  return { command = argv }
+end
+
+function Kit:take_batch(done)
+  for _, e in ipairs(done.effects) do
+    local effect = effect_of(self.host, e)
+    self.done_effects[#self.done_effects + 1] = effect
+    if self.on_effect then self.on_effect(effect, e.argv) end
+  end
+  for _, letter in ipairs(done.letters) do
+    self.done_letters[#self.done_letters + 1] = {
+      reason = letter.reason, message = letter.message, traceback = letter.traceback, rule = letter.rule,
+      version = letter.version, stream = letter.stream, id = letter.id, key = letter.key, attempts = letter.attempts,
+    }
+  end
+  for _, line in ipairs(done.lines) do
+    self.lines[#self.lines + 1] = { level = line.level, rule = line.rule, text = line.text }
+  end
+  for _, one in ipairs(done.reasons) do
+    self.done_reasons[#self.done_reasons + 1] = { rule = one.rule, id = one.id, reason = one.reason }
+  end
+  self.state_writes = self.state_writes + done.writes
+end
+
+-- One batch from `first` on. Returns how many events were processed, and why it stopped.
+function Kit:run_batch(items, first, last)
+  local host = self.host
+  host:put_batch(items, first, last)
+  self.kernel:begin(self.partition, last - first + 1)
+  while true do
+    local status, processed, stopped = self.kernel:run(self.partition)
+    if status == "done" then
+      self:take_batch(host:commit())
+      return processed, stopped
+    end
+    host:fetch_states()
+    self:answer_requests()
+  end
+end
+
+-- Events that were not processed may come again.
+local function give_back(kit, items, first)
+  for n = #items, first, -1 do kit.last_id[items[n].name] = items[n].before end
+end
+
+function Kit:run_items(items)
+  if call.partition then misuse("kit:event: cannot be called while a rule is running") end
+  local first = 1
+  while first <= #items do
+    local last = math.min(#items, first + self.batch_events - 1)
+    local ok, processed, stopped = pcall(self.run_batch, self, items, first, last)
+    if not ok then
+      call.partition = nil
+      self.host:discard()
+      give_back(self, items, first)
+      error(processed, 0)
+    end
+    first = first + processed
+    if stopped then
+      give_back(self, items, first)
+      return first - 1, stopped
+    end
+  end
+  return #items
+end
+
+---Gives the rules one event, in a batch of its own. IDs rise by a millisecond by themselves. A string in place of the fields is
+---the entry's raw value, as it came from whoever wrote it.
+---@param stream string
+---@param fields table|string
+---@param options? tidemill.testing.event_options
+---@return string|nil id, string|nil stopped  why a rule with on_error = "stop" stopped: then the event was not processed
+function Kit:event(stream, fields, options)
+  local item = item_of(self, stream, fields, options)
+  local _, stopped = self:run_items { item }
+  if stopped then return nil, stopped end
+  return item.id
+end
+
+---Gives the rules several events, run together as far as `batch_events` allows:
+---`kit:events("cart", { {…}, {…} })`, or `kit:events { { "cart", {…} }, { "pay", {…}, { id = "…" } } }`.
+---@param stream string|table[]
+---@param list? table[]
+---@return number processed, string|nil stopped
+function Kit:events(stream, list)
+  local items = {}
+  if type(stream) == "table" then
+    for n, one in ipairs(stream) do items[n] = item_of(self, one[1], one[2], one[3]) end
+  else
+    for n, fields in ipairs(list or {}) do items[n] = item_of(self, stream, fields) end
+  end
+  return self:run_items(items)
+end
+
+---Lets time pass: the next event's ID is this much later.
+---@param delay string|number  "30m", or ms
+function Kit:advance(delay)
+  local ms, why = duration.parse(delay)
+  if not ms then misuse("kit:advance: %s", why) end
+  self.next_ms = self.next_ms + ms
+end
+
+-- ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local function taken(kit, name)
+  local list = kit[name]
+  kit[name] = {}
+  return list
+end
+
+---What rules wanted done since the last call, in the order in which it goes to Redis: { stream =, fields = } for an emit,
+---{ command = { "INCR", "count" } } for a write.
+---@return table[]
+function Kit:effects() return taken(self, "done_effects") end
+
+---The dead letters since the last call: { reason, message, traceback, rule, version, stream, id, key, attempts }.
+---@return table[]
+function Kit:letters() return taken(self, "done_letters") end
+
+---The log lines since the last call, those of `print` too: { level, rule, text }.
+---@return table[]
+function Kit:logs() return taken(self, "lines") end
+
+---What ctx.reason was told since the last call: { rule, id, reason }.
+---@return table[]
+function Kit:reasons() return taken(self, "done_reasons") end
+
+local function rule_number(kit, rule)
+  local number = kit.host.rule_index[rule]
+  if number then return number end
+  local names = {}
+  for n, R in ipairs(kit.rules) do names[n] = R.name end
+  misuse("there is no rule '%s'%s", tostring(rule), nearest.hint(tostring(rule), names))
+end
+
+local function key_text(key)
+  local text = value.key_text(key)
+  if not text then misuse("a key must be a string or a number, it is a %s", type(key)) end
+  return text
+end
+
+---The state of a rule for a key, or nil when there is none (or it has expired).
+---@param rule string
+---@param key? string|number  default: "", the key of rules without `key`
+---@return table|nil
+function Kit:state(rule, key)
+  local kept = self.host.stored[rule_number(self, rule)][key_text(key == nil and "" or key)]
+  if not kept or (kept.expiry_ms ~= 0 and kept.expiry_ms <= self.host.c.clock_ms) then return nil end
+  return self.host:decode(kept.bytes)[3]
+end
+
+---Sets the state of a rule for a key, as if the rule had left it there now; nil clears it.
+---@param rule string
+---@param key? string|number
+---@param state table|nil
+function Kit:set_state(rule, key, state)
+  local number, text = rule_number(self, rule), key_text(key == nil and "" or key)
+  local R = self.rules[number]
+  local bytes, expiry = nil, R.ttl and math.max(self.host.c.clock_ms, self.next_ms - 1) + R.ttl or 0
+  if state ~= nil then
+    if type(state) ~= "table" then misuse("kit:set_state: a state is a table, this is a %s", type(state)) end
+    local len, why = pack.state(expiry, R.state_version, state)
+    if not len then misuse("kit:set_state: this cannot be kept as a state: %s", why) end
+    bytes = require("ffi").string(pack.bytes(), len)
+  end
+  self.host:set_stored(number, text, bytes, pack.STATE_HEAD, expiry)
+end
+
+return testing

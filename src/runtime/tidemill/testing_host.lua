@@ -1,0 +1,342 @@
+-- testing_host.lua: the kernel's host of the test kit: what bridge.c is in the engine, in plain Lua over the same structures.
+--
+-- "Redis" is `stored`, the states by rule and key. As in the engine a batch works on slots, keeps what they held before, and
+-- either commits or is discarded; with `cold` no slot outlives its batch, so that every state must be fetched.
+local ffi = require "tidemill.cdef"
+local call = require "tidemill.call"
+local commands = require "tidemill.testing_commands"
+local shape = require "tidemill.shape"
+local unpack_reader = require("tidemill.unpack").reader
+
+local host = {}
+
+local STRING, MAP, TRUE, FALSE = ("s"):byte(), ("m"):byte(), ("t"):byte(), ("f"):byte()
+local SIGNATURE_ROWS, SHAPES_MOST, SHAPE_DEPTH = 128, 1024, 32 -- as in rules/shapes.c
+local STATE_DEPTH, STATE_TOKENS = 128, 16777216
+
+local Host = {}
+Host.__index = Host
+
+-- ── shapes ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Two maps have the same signature only if all their names, types and nesting are the same. nil: no shape.
+local function signature(tokens, at, parts, depth)
+  if depth > SHAPE_DEPTH then return nil end
+  local count = tokens[at].len
+  parts[#parts + 1] = ("m%d"):format(count)
+  at = at + 1
+  for _ = 1, count do
+    local name, v = tokens[at], tokens[at + 1]
+    if name.type ~= STRING or #parts + 2 > SIGNATURE_ROWS then return nil end
+    parts[#parts + 1] = ("k%d:%s"):format(name.len, ffi.string(name.bytes, name.len))
+    if v.type == MAP then
+      if not signature(tokens, at + 1, parts, depth + 1) then return nil end
+    else
+      parts[#parts + 1] = string.char(v.type == FALSE and TRUE or v.type)
+    end
+    at = at + 1 + v.size
+  end
+  return parts
+end
+
+function Host:shape_number(tokens, at)
+  if tokens[at].type ~= MAP then return -1 end
+  local parts = signature(tokens, at, {}, 1)
+  if not parts then return -1 end
+  local text = table.concat(parts)
+  local number = self.shapes[text]
+  if not number and self.shape_count < SHAPES_MOST then
+    number = self.shape_count
+    self.shapes[text], self.shape_count = number, number + 1
+  end
+  return number or -1
+end
+
+-- ── a batch ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local function set_bytes(slot, bytes, head, expiry_ms)
+  slot.bytes, slot.view.bytes = bytes, bytes -- the string is kept by `slot`
+  slot.view.len, slot.view.head, slot.view.expiry_ms = bytes and #bytes or 0, head, expiry_ms
+end
+
+local function set_fault(c, text)
+  ffi.copy(c.fault, text:sub(1, 500))
+  return -2
+end
+
+---Puts entries `first` to `last` of `items` where the kernel finds them: { stream, ms, seq, bytes, texts, only, attempts }.
+function Host:put_batch(items, first, last)
+  local c, count = self.c, last - first + 1
+  local entries = ffi.new("struct batch_entry[?]", math.max(1, count))
+  self.items, self.entries = {}, entries
+  local clock = c.clock_ms
+  for i = 0, count - 1 do
+    local item, entry = items[first + i], entries[i]
+    if item.attempts == 0 and item.ms > clock then clock = item.ms end
+    entry.ms, entry.clock_ms, entry.seq, entry.size = item.ms, clock, item.seq, item.size
+    entry.stream, entry.only, entry.attempts = item.stream, item.only, item.attempts
+    self.items[i] = item
+  end
+  for i = count - 1, 0, -1 do
+    local follows = i + 1 < count and items[first + i + 1].stream == items[first + i].stream
+      and items[first + i + 1].only == items[first + i].only
+    entries[i].run_end = follows and entries[i + 1].run_end or i
+  end
+  c.entries, c.entry_count = entries, count
+  self.first_clock = c.clock_ms
+  if self.is_cold then self.slots, self.slot_of = {}, {} end
+end
+
+function Host:discard()
+  local c = self.c
+  for slot, before in pairs(self.changed) do set_bytes(slot, before.bytes, before.head, before.expiry_ms) end
+  self.changed, self.letters, self.lines, self.reasons = {}, {}, {}, {}
+  self.wants, self.requests, self.answers = {}, {}, {}
+  c.effect_count, c.letter_count, c.out.len, c.is_unordered, c.clock_ms = 0, 0, 0, 0, self.first_clock
+end
+
+-- RESP: "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" -> { "GET", "k" }
+local function read_command(bytes)
+  local argv, at = {}, bytes:find("\n", 1, true) + 1
+  for n = 1, tonumber(bytes:match "^%*(%d+)") do
+    local len, start = bytes:match("^%$(%d+)\r\n()", at)
+    argv[n] = bytes:sub(start, start + len - 1)
+    at = start + len + 2
+  end
+  return argv
+end
+
+-- The effects in the order in which the engine would send them.
+function Host:take_effects()
+  local c, list = self.c, {}
+  for n = 0, c.effect_count - 1 do
+    local e = c.effects[n]
+    if e.len > 0 then
+      list[#list + 1] = {
+        entry = e.entry, rule = e.rule, ordinal = e.ordinal, argv = read_command(ffi.string(c.out.data + e.at, e.len)),
+      }
+    end
+  end
+  if c.is_unordered ~= 0 then
+    table.sort(list, function(a, b)
+      if a.entry ~= b.entry then return a.entry < b.entry end
+      if a.rule ~= b.rule then return a.rule < b.rule end
+      return a.ordinal < b.ordinal
+    end)
+  end
+  return list
+end
+
+local function in_order(list)
+  for n, item in ipairs(list) do item.place = n end
+  table.sort(list, function(a, b)
+    if a.entry ~= b.entry then return a.entry < b.entry end
+    if a.rule_index ~= b.rule_index then return a.rule_index < b.rule_index end
+    return a.place < b.place
+  end)
+  return list
+end
+
+---What the batch did: effects, letters, log lines, reasons. Its states are stored from now on.
+function Host:commit()
+  local writes = 0
+  for slot in pairs(self.changed) do
+    writes = writes + 1
+    local of_rule = self.stored[slot.rule]
+    of_rule[slot.key] = slot.bytes and { bytes = slot.bytes, expiry_ms = slot.view.expiry_ms, head = slot.view.head } or nil
+  end
+  local done = {
+    effects = self:take_effects(), letters = in_order(self.letters), lines = in_order(self.lines),
+    reasons = in_order(self.reasons), writes = writes,
+  }
+  self.changed, self.letters, self.lines, self.reasons = {}, {}, {}, {}
+  self.c.effect_count, self.c.out.len = 0, 0
+  return done
+end
+
+-- ── states ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Brings a state from `stored` into its slot.
+function Host:load_slot(rule, key)
+  local of_rule = self.slots[rule]
+  if not of_rule then
+    of_rule = {}
+    self.slots[rule] = of_rule
+  end
+  if of_rule[key] then return of_rule[key] end
+  local kept = self.stored[rule][key]
+  local slot = { rule = rule, key = key, view = ffi.new "struct state_slot" }
+  set_bytes(slot, kept and kept.bytes, kept and kept.head or 0, kept and kept.expiry_ms or 0)
+  of_rule[key], self.slot_of[slot.view] = slot, slot
+  return slot
+end
+
+---Sets what is stored, from outside of any batch.
+function Host:set_stored(rule, key, bytes, head, expiry_ms)
+  self.stored[rule][key] = bytes and { bytes = bytes, expiry_ms = expiry_ms, head = head } or nil
+  local slot = self.slots[rule] and self.slots[rule][key]
+  if slot then set_bytes(slot, bytes, bytes and head or 0, bytes and expiry_ms or 0) end
+end
+
+-- ── what the kernel calls ───────────────────────────────────────────────────────────────────────────────────────────────
+
+local function functions_of(self)
+  local f = {}
+
+  function f.decode(c, i)
+    local item, limits = self.items[i], self.limits
+    c.clock_ms = c.entries[i].clock_ms
+    c.texts = item.texts and 1 or 0
+    if item.size > limits.event_bytes then
+      return set_fault(c, ("the entry has %d bytes, more than limits.event_kb allows (%d)"):format(item.size, limits.event_bytes))
+    end
+    local ok, why = self.event_reader:read(item.bytes, limits.event_depth, limits.event_elements)
+    if not ok then return set_fault(c, "msgpack: " .. why) end
+    if c.event_tokens.list[0].type ~= MAP then return set_fault(c, "msgpack: the event must be a map") end
+    return self:shape_number(c.event_tokens.list, 0)
+  end
+
+  function f.find(_, rule, key)
+    local slot = self.slots[rule] and self.slots[rule][key]
+    if not slot and not self.is_cold then slot = self:load_slot(rule, key) end
+    return slot and slot.view
+  end
+
+  function f.want(_, rule, key) self.wants[#self.wants + 1] = { rule, key } end
+
+  function f.state_tokens(c, view)
+    assert(self.state_reader:read(self.slot_of[view].bytes, STATE_DEPTH, STATE_TOKENS))
+    return self:shape_number(c.state_tokens.list, 3)
+  end
+
+  function f.put(_, view, bytes, len, head, expiry_ms)
+    local slot = self.slot_of[view]
+    local new = len > 0 and ffi.string(bytes, len) or nil
+    if not new and not slot.bytes then return end
+    if new and slot.bytes and new:sub(head + 1) == slot.bytes:sub(view.head + 1) then return end
+    if not self.changed[slot] then
+      self.changed[slot] = { bytes = slot.bytes, head = view.head, expiry_ms = view.expiry_ms }
+    end
+    set_bytes(slot, new, head, expiry_ms)
+  end
+
+  function f.discard() self:discard() end
+
+  function f.letter(c, i, rule, version, reason, message, traceback, key, payload)
+    local item = self.items[i]
+    c.letter_count = c.letter_count + 1
+    self.letters[#self.letters + 1] = {
+      entry = i, rule_index = self.rule_index[rule] or 0, rule = rule, version = version, reason = reason, message = message,
+      traceback = traceback, key = key, payload = payload, stream = item.name, id = item.id, attempts = item.attempts + 1,
+    }
+  end
+
+  function f.log(level, rule, text)
+    local p = call.partition
+    self.lines[#self.lines + 1] = {
+      entry = p and p.c.at_entry or -1, rule_index = self.rule_index[rule] or 0, level = level, rule = rule, text = text,
+    }
+  end
+
+  function f.reason(R, text)
+    self.reasons[#self.reasons + 1] = {
+      entry = self.c.at_entry, rule_index = R.index, rule = R.name, id = self.items[self.c.at_entry].id, reason = text,
+    }
+  end
+
+  -- A handler is run again from its start: what it logged so far did not happen.
+  function f.redo(_, i, R)
+    for _, list in ipairs { self.lines, self.reasons } do
+      for n = #list, 1, -1 do
+        if list[n].entry == i and list[n].rule_index == R.index then table.remove(list, n) end
+      end
+    end
+  end
+
+  function f.clock() return self.time() end
+
+  local function room(buf, more)
+    if buf.cap - buf.len >= more then return end
+    local cap = math.max(4096, tonumber(buf.cap) * 2, tonumber(buf.len) + more)
+    local data = ffi.new("char[?]", cap)
+    ffi.copy(data, buf.data, buf.len)
+    self.out, buf.data, buf.cap = data, data, cap
+  end
+
+  function f.effect(c, rule, ordinal, bytes, len)
+    local n = c.effect_count
+    if n == c.effect_cap then
+      local cap = math.max(64, c.effect_cap * 2)
+      local effects = ffi.new("struct effect[?]", cap)
+      ffi.copy(effects, c.effects, ffi.sizeof "struct effect" * n)
+      self.effects, c.effects, c.effect_cap = effects, effects, cap
+    end
+    room(c.out, len)
+    local start = c.out.len
+    ffi.copy(c.out.data + start, bytes, len)
+    c.out.len = start + len
+    local effect = c.effects[n]
+    effect.at, effect.len, effect.entry, effect.rule, effect.ordinal = start, len, c.at_entry, rule, ordinal
+    c.effect_count = n + 1
+  end
+
+  function f.emit(c, rule, ordinal, head, _, payload, len)
+    local bytes = type(payload) == "string" and payload or ffi.string(payload, len)
+    local command = head .. len .. "\r\n" .. bytes .. "\r\n"
+    f.effect(c, rule, ordinal, command, #command)
+  end
+
+  -- JSON is only written by the engine; here the fields stay msgpack, to be looked at.
+  function f.to_json(bytes, len) return ffi.string(bytes, len) end
+
+  function f.check_command(_, argv) return commands.check(argv, self.is_input) end
+
+  function f.request(_, argv) self.requests[#self.requests + 1] = argv end
+
+  function f.answer(_, n)
+    local answer = self.answers[n + 1]
+    return answer.value, answer.refusal
+  end
+
+  function f.is_refused(p, R, ordinal)
+    local item = self.items[p.c.at_entry]
+    return self.refused[("%s %s %d"):format(R.name, item.id, ordinal)] == true
+  end
+
+  return f
+end
+
+---The states that the kernel waits for are fetched; the lookups are left to the caller, in `requests`.
+function Host:fetch_states()
+  for _, want in ipairs(self.wants) do self:load_slot(want[1], want[2]) end
+  self.wants = {}
+end
+
+---The value of msgpack bytes, as rules see it.
+function Host:decode(bytes)
+  if not self.spare_tokens then
+    self.spare_tokens = ffi.new "struct tokens"
+    self.spare_reader = unpack_reader(self.spare_tokens)
+  end
+  local ok = self.spare_reader:read(bytes, STATE_DEPTH, STATE_TOKENS)
+  if not ok then return nil end
+  return (shape.build(self.spare_tokens.list, 0))
+end
+
+---@param options { limits: table, is_cold: boolean, is_input: fun(key: string): boolean, rules: table[] }
+function host.create(options)
+  local c = ffi.new "struct bridge"
+  local self = setmetatable({
+    c = c, limits = options.limits, is_cold = options.is_cold, is_input = options.is_input, items = {},
+    shapes = {}, shape_count = 0, slots = {}, slot_of = {}, changed = {}, stored = {}, rule_index = {},
+    letters = {}, lines = {}, reasons = {}, wants = {}, requests = {}, answers = {}, refused = {}, first_clock = 0,
+    time = function() return 0 end,
+    event_reader = unpack_reader(c.event_tokens), state_reader = unpack_reader(c.state_tokens),
+  }, Host)
+  c.deadline_ms = math.huge
+  for index, R in ipairs(options.rules) do self.stored[index], self.rule_index[R.name] = {}, index end
+  self.functions = functions_of(self)
+  return self
+end
+
+return host
