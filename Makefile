@@ -25,6 +25,8 @@ PACKAGE_LIBS   := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 CFLAGS_release  := -O2 -g
 CFLAGS_asan     := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS_asan    := -fsanitize=address,undefined
+# What spec/chaos shows itself with: pauses and mutants by name (src/base/fault.h).
+CFLAGS_faults   := -O1 -g -DTIDEMILL_FAULTS
 
 TM_CFLAGS  := -std=gnu11 -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -fPIC \
               -fno-strict-aliasing -fvisibility=default -D_GNU_SOURCE -Isrc -I$(BUILD)/src \

@@ -1,6 +1,6 @@
 -- chaos_spec.lua: whatever dies, at whatever moment, every count is exact at the end (design 4 and 9).
 --
---   TIDEMILL_CHAOS_FAULTS=500   more faults than the 44 of CI
+--   TIDEMILL_CHAOS_FAULTS=500   more faults than the 88 of CI
 --   TIDEMILL_CHAOS_EVENTS=…     more or fewer events than 300,000
 --   TIDEMILL_SEED=…             the same events and the same row of faults again
 local files = require "spec.support.files"
@@ -8,7 +8,7 @@ local faults = require "spec.chaos.faults"
 local world = require "spec.chaos.world"
 
 local SEED = tonumber(os.getenv("TIDEMILL_SEED")) or os.time()
-local FAULTS = tonumber(os.getenv("TIDEMILL_CHAOS_FAULTS")) or 44
+local FAULTS = tonumber(os.getenv("TIDEMILL_CHAOS_FAULTS")) or 88
 local EVENTS = tonumber(os.getenv("TIDEMILL_CHAOS_EVENTS")) or 300000
 local DURABLE = { "appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0" }
 
@@ -69,7 +69,10 @@ describe("chaos #slow", function()
       local name = io.popen("ls " .. files.quote(path) .. "*.incr.aof"):read("*l")
       local size = #files.read_file(name)
       local cut = math.min(w.draw(30000), math.floor(size / 2))
-      os.execute(("truncate -s %d %s"):format(size - cut, files.quote(name)))
+      -- Redis 7.0 itself forgets to take back a transaction whose file ends in the middle of one of its commands: what was
+      -- queued of it stays in the file, and the restart after the next one executes it. The cure is redis-check-aof --fix.
+      os.execute(("truncate -s %d %s && yes | redis-check-aof --fix %s >/dev/null 2>&1"):format(size - cut, files.quote(name),
+        files.quote(name)))
       w.server:launch()
       lost_bytes, lost_events = lost_bytes + cut, lost_events + w.oracle:forget_lost(w.server)
     end

@@ -2,6 +2,7 @@
 #include "stream/owner.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "redis/command.h"
 
@@ -122,7 +123,10 @@ void owner_acquire(struct owner *o, struct link *link, void (*done)(void *contex
     const struct keys *k = o->options.keys;
     struct buf *out = talk_begin(o->talk, link);
     char what[512];
-    command_append(out, "WATCH", k->lease.data, k->ctl.data, NULL);
+    if (fault_is("read_before_watch"))
+        command_append(out, "PING", NULL);
+    else
+        command_append(out, "WATCH", k->lease.data, k->ctl.data, NULL);
     snprintf(what, sizeof what, "WATCH %s", k->ctl.data);
     talk_expect(o->talk, what);
     command_append(out, "GET", k->lease.data, NULL);
@@ -416,6 +420,9 @@ static void take(struct owner *o, const struct reply *const *look)
 
     struct buf commands = {0};
     char what[512];
+    fault_pause("between_read_and_take");
+    if (fault_is("read_before_watch"))
+        command_append(&commands, "WATCH", k->lease.data, k->ctl.data, NULL);
     command_append(&commands, "MULTI", NULL);
     command_append(&commands, "SET", k->lease.data, o->token, "PX", log_number((long long)o->options.lease_ms), NULL);
     command_begin(&commands, 2 + 2 * o->ctl_field_count);
@@ -427,6 +434,8 @@ static void take(struct owner *o, const struct reply *const *look)
     struct talk *talk = o->talk;
     o->talk = talk_create();
     struct buf *out = talk_begin(o->talk, o->link);
+    if (fault_is("read_before_watch"))
+        talk_expect(o->talk, "WATCH");
     talk_expect(o->talk, "MULTI");
     snprintf(what, sizeof what, "SET %s", k->lease.data);
     talk_expect(o->talk, what);
