@@ -55,7 +55,10 @@ end
 ffi.metatype(int64_type, {
   __tostring = decimal,
   __concat = function(a, b) return tostring(a) .. tostring(b) end,
-  __eq = function(a, b) return compare(is_int64(a) and a or b, is_int64(a) and b or a) == 0 end,
+  __eq = function(a, b) -- also called for nil and false
+    if is_int64(a) then return compare(a, b) == 0 end
+    return compare(b, a) == 0
+  end,
   __lt = function(a, b)
     local order = (is_int64(a) or is_int64(b)) and compare(a, b)
     if not order then error("attempt to compare an int64 with a " .. type(is_int64(a) and b or a), 2) end
