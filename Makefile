@@ -51,7 +51,10 @@ $(if $(call differ,$(file <$(BUILD)/flags),$(FLAGS)),$(call write,flags,$(FLAGS)
 $(if $(call differ,$(file <$(BUILD)/parts),$(PARTS)),$(call write,parts,$(PARTS)))
 endif
 
-ifeq ($(V),1)
+ifneq ($(findstring s,$(firstword -$(MAKEFLAGS))),)
+say = @:
+Q   = @
+else ifeq ($(V),1)
 say = @:
 Q   =
 else
