@@ -104,7 +104,7 @@ static void source_forget(struct reader *r, struct source *s)
         chunk_release(r, s->chunk);
     s->chunk = NULL;
     s->entries = NULL;
-    s->is_leftover = s->is_filled = false;
+    s->is_leftover = s->is_filled = s->is_drained = false;
 }
 
 void reader_rest(struct reader *r)
@@ -142,6 +142,7 @@ static void read_on(struct reader *r)
             something_waits = true;
         else if (s->is_known && !s->is_left_out)
             r->asked[r->asked_count++] = s;
+        s->is_drained = false;
     }
     if (r->asked_count == 0)
         return;
@@ -318,10 +319,12 @@ static void add_entry(struct reader *r, struct read_batch *batch, struct source 
     };
     hold_chunk(batch, s->chunk);
     s->is_leftover = true;
-    if (++s->next == s->entries->count)
-        source_forget(r, s);
-    else
+    if (++s->next < s->entries->count) {
         s->next_id = entry_id(s->entries->elements[s->next]);
+        return;
+    }
+    source_forget(r, s);
+    s->is_drained = true;
 }
 
 static struct read_batch *batch_create(struct reader *r, uint32_t most)
@@ -365,6 +368,12 @@ struct read_batch *reader_take(struct reader *r)
 {
     if (!r->is_started || r->coming != NULL)
         return NULL;
+    for (size_t i = 0; i < r->source_count; i++) {
+        if (r->sources[i]->is_drained) { /* (2): its next entry is not known, and may come before those that wait */
+            read_on(r);
+            return NULL;
+        }
+    }
     struct read_batch *batch = batch_create(r, r->options.batch_events);
     struct source *inbox = waiting_inbox(r);
     if (inbox != NULL) {

@@ -43,6 +43,7 @@ struct source {
     struct stream_id next_id;
     bool is_leftover;  /* a batch has been cut from them: newer entries of this stream may exist that we have not seen */
     bool is_filled;    /* the read was full: more may exist */
+    bool is_drained;   /* worked off, and not asked for since: what comes next is not known */
 };
 
 struct source *source_create(const char *name, size_t len, uint32_t number);
