@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TICK_MS = 200, PROBE_EVERY_MS = 1000, SCAN_EVERY_MS = 2000, STOP_MS = 900 };
+enum { TICK_MS = 200, PROBE_EVERY_MS = 1000, SCAN_EVERY_MS = 2000, STOP_MS = 900, STREAM_NAME_MOST = 900 };
 
 /* A partition, and when its lease must be renewed. */
 struct held {
@@ -46,7 +46,7 @@ struct worker {
     struct loop_timer *tick_timer, *stop_timer;
     struct probe *probe;
     uint64_t started_ms, probe_at_ms, scan_at_ms;
-    bool has_looked, is_scanned, is_stopping, is_told_away, has_new_streams;
+    bool has_looked, is_scanned, is_stopping, is_told_away, has_new_streams, is_told_name;
 };
 
 /* ── partitions ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
@@ -288,6 +288,18 @@ static void scan_lost(void *context)
     snprintf(w->scan_cursor, sizeof w->scan_cursor, "0");
 }
 
+/* Names become fields of ctl and words of C: they hold no NUL and fit into a line. */
+static bool is_readable_name(struct worker *w, const struct reply *name)
+{
+    if (name->len <= STREAM_NAME_MOST && memchr(name->text, '\0', name->len) == NULL)
+        return true;
+    if (!w->is_told_name)
+        log_line(LOG_WARN, "stream_name", "a stream that a glob matches has a name that tidemill does not read: longer than 900 bytes, "
+                 "or with a NUL in it", "stream", name->text, NULL);
+    w->is_told_name = true;
+    return false;
+}
+
 static void on_scan(void *context, const struct reply *const *replies, size_t count)
 {
     struct worker *w = context;
@@ -311,7 +323,7 @@ static void on_scan(void *context, const struct reply *const *replies, size_t co
     const char *pattern = w->patterns[w->scanning];
     for (uint32_t i = 0; i < reply->elements[1]->count; i++) {
         const struct reply *name = reply->elements[1]->elements[i];
-        if (!keys_is_ours(name->text, name->len))
+        if (!keys_is_ours(name->text, name->len) && is_readable_name(w, name))
             add_stream(w, name->text, name->len, pattern, w->is_scanned || w->is_known_pattern[w->scanning]);
     }
     snprintf(w->scan_cursor, sizeof w->scan_cursor, "%s", reply->elements[0]->text);
