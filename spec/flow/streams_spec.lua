@@ -207,6 +207,86 @@ describe("streams", function()
     seen { "key:stream 1-1", "key:late 1-1" }
   end)
 
+  it("have any name", function()
+    local names = { "in:with space", "in:\"quote'", "in:new\nline", "in:\xc3\xa9", "in:\xff\xfe", "in:*", "in:[x", "in:%s%d", "in:",
+      "in:" .. ("n"):rep(890) }
+    for _, name in ipairs(names) do
+      add(name, "1-1")
+    end
+    start { rules = { ["a.lua"] = engine.rule([[ctx.redis.sadd("names", ctx.stream) error("no")]], 'stream = "in:*"') } }
+    for _, name in ipairs(names) do
+      e:wait_position(name, "1-1")
+    end
+    e:wait_done()
+    assert.equal(#names, #e:letters())
+    local found = {}
+    for _, letter in ipairs(e:letters()) do
+      found[letter.stream] = true
+    end
+    for _, name in ipairs(names) do
+      assert.is_true(found[name], name)
+      assert.equal(0, e:group_info(name).lag)
+    end
+    assert.equal(#names, #e:status().partitions[1].streams)
+  end)
+
+  it("whose name holds a NUL, or is very long, are left alone, and told", function()
+    add("in:a\0b", "1-1")
+    add("in:" .. ("n"):rep(2000), "1-1")
+    add("in:a", "1-1")
+    start { rules = seen_rule '"in:*"' }
+    seen { "in:a 1-1" }
+    local line = e:wait_logged "stream_name"
+    assert.equal("warn", line.level)
+    add("in:a", "1-2")
+    seen { "in:a 1-1", "in:a 1-2" }
+    local streams = 0
+    for field in pairs(e:ctl()) do
+      streams = streams + (field:find "^offset:" and 1 or 0)
+    end
+    assert.equal(1, streams)
+    assert.equal(1, #e:logged "stream_name")
+  end)
+
+  it("have IDs from the least to the greatest", function()
+    add("a", "0-1", "0-18446744073709551615", "5-18446744073709551615", "6-0")
+    start { rules = { ["a.lua"] = engine.rule([[ctx.redis.rpush("seen", ctx.id .. " " .. ctx.now)]], 'stream = "a"') } }
+    seen { "0-1 0", "0-18446744073709551615 0", "5-18446744073709551615 5", "6-0 6" }
+    add("a", "9007199254740992-18446744073709551615")
+    e:wait_position("a", "9007199254740992-18446744073709551615")
+    e:wait_done()
+    assert.same({ "future", "9007199254740992-18446744073709551615" }, { e:letters()[1].reason, e:letters()[1].id })
+  end)
+
+  it("may be hundreds", function()
+    local commands = {}
+    for n = 1, 10 do
+      for i = 1, 300 do
+        commands[#commands + 1] = { "XADD", "in:" .. i, n .. "-" .. i, "a", "1" }
+      end
+    end
+    server:pipeline(commands)
+    start { rules = { ["a.lua"] = engine.rule([[ctx.state.n = (ctx.state.n or 0) + 1]], 'stream = "in:*"') } }
+    e:wait_done(20)
+    assert.same({ n = 3000 }, e:state("a", ""))
+    for i = 1, 300, 13 do
+      assert.same({ 0, 10 }, { e:group_info("in:" .. i).lag, e:group_info("in:" .. i)["entries-read"] })
+    end
+  end)
+
+  it("that a rule names later begin by --from; the others stay where they are", function()
+    add("a", "1-1")
+    start { rules = seen_rule '"a"' }
+    seen { "a 1-1" }
+    e:stop()
+    add("a", "1-2")
+    add("b", "1-1", "1-2")
+    local text = seen_rule('{ "a", "b" }')["seen.lua"]
+    require "spec.support.files".write_file(e.folder .. "/rules/seen.lua", text)
+    e = e:another { from = "1-1" }
+    seen { "a 1-1", "a 1-2", "b 1-2" }
+  end)
+
   ---- other types ----
 
   it("whose name holds another type are left out and told; others go on; taken up when that changes", function()
