@@ -82,4 +82,37 @@ describe("chaos #slow", function()
     end)
     say("       lost with the tails: %d bytes, %d events", lost_bytes, lost_events)
   end)
+
+  -- Letters go through the inbox one by one, each in a commit of its own, beside events that flow on.
+  it("retries every letter once, whatever dies", function()
+    w.allowance = 20000
+    w:flow(function() return w:is_done() end, "all events of before the retry")
+    local ids = {}
+    for _, letter in ipairs(w.server:entries("tidemill:chaos:dlq")) do
+      if letter.fields.reason ~= "decode" then
+        ids[#ids + 1] = letter.id
+      end
+    end
+    local refused = w.oracle:count_wrong()
+    w.server:call("DEL", "alist")
+    w.server:call("SET", "mended", 1)
+    local row = faults.row(math.ceil(FAULTS / 4), w.draw)
+    local share = math.floor(#ids / #row)
+    for i, kind in ipairs(row) do
+      w:run("dlq", "retry", "--group", "chaos", unpack(ids, (i - 1) * share + 1, i == #row and #ids or i * share))
+      local target = w:commits() + w.draw(share)
+      w.allowance = math.huge
+      w:flow(function() return w:commits() >= target end, "retries")
+      faults[kind](w)
+    end
+    w.allowance = w.fed
+    w:flow(function() return w.server:call("XLEN", "tidemill:chaos:inbox") == 0 end, "an empty inbox")
+    local late = w.oracle:count_wrong() - refused
+    local differences, unverified = w:finish(function(oracle, server)
+      return oracle:differences_after_retry(server, refused, late)
+    end)
+    say("chaos: seed %d: %d letters retried, survived %s; %d letters `unverified`", SEED, #ids, faults.tell(row), unverified)
+    assert.equal(0, #differences, describe_failure(differences))
+    assert.is_true(unverified <= #row)
+  end)
 end)

@@ -92,7 +92,15 @@ function faults.slow_cut(world)
   world.proxy:delay(0)
 end
 
-faults.kinds = { "kill", "zombie", "hold_long", "redis", "swallow", "hold_shortly", "cut", "term", "slow_cut", "kill_all", "edit" }
+-- Redis says nothing for longer than a lease lives; what was sent meanwhile is all there when it wakes up.
+function faults.silence(world)
+  world.server:pause()
+  wait.sleep(0.3 + world.draw(300) / 1000)
+  world.server:resume()
+end
+
+faults.kinds = { "silence", "kill", "zombie", "hold_long", "redis", "swallow", "hold_shortly", "cut", "term", "slow_cut", "kill_all",
+  "edit" }
 
 -- A row of `count` kinds: each as often as the others, in a drawn order.
 function faults.row(count, draw, kinds)

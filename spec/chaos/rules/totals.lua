@@ -1,5 +1,5 @@
 -- totals.lua: what each user has spent; every third purchase is told. A poisoned event raises at its end, when everything is
--- already done: nothing of it may stay.
+-- already done: nothing of it may stay. Once somebody has mended the world, its retry goes through.
 local tidemill = require "tidemill"
 
 return tidemill.rule {
@@ -16,7 +16,7 @@ return tidemill.rule {
     if state.n % 3 == 0 then
       ctx.emit("offers", { user = event.user, total = state.total, n = state.n, id = ctx.id, stream = ctx.stream })
     end
-    if event.poison then
+    if event.poison and not ctx.redis.get("mended") then
       error("poisoned")
     end
   end,
