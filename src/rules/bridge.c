@@ -40,6 +40,7 @@ struct bridge {
     char dlq_key[256];
     lua_Integer id; /* of the kernel's record of this partition */
     double first_clock_ms, redis_ms;
+    bool is_new; /* the batch has been put, and not run yet */
     struct buf json; /* msgpack of an event that came as JSON */
     struct want *wants;
     uint32_t want_cap;
@@ -74,6 +75,22 @@ static void *must(void *memory)
         abort();
     return memory;
 }
+
+/* What the kernel calls through FFI (engine.lua); not in bridge.h, because nobody else may. */
+int32_t bridge_decode(struct bridge *b, uint32_t i);
+struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key, size_t len);
+void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len);
+int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot);
+void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms);
+void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head, size_t head_len, const void *payload,
+                 size_t len);
+void bridge_discard(struct bridge *b);
+void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version, const char *reason, const char *message,
+                   const char *traceback, const char *key, size_t key_len, const char *payload, size_t payload_len);
+bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
+void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command, size_t len);
+void bridge_log(const char *level, const char *rule, const char *text);
+double bridge_clock(void);
 
 /* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
@@ -178,12 +195,8 @@ void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t co
     b->first_clock_ms = b->view.clock_ms = clock_ms;
     b->redis_ms = redis_ms;
     states_begin(b->states);
-    rulebook_push(b->book, "begin");
-    lua_pushinteger(vm_lua(b->vm), b->id);
-    lua_pushinteger(vm_lua(b->vm), (lua_Integer)count);
-    struct error error;
-    int failed = vm_call(b->vm, 2, 0, &error);
-    assert(failed == 0);
+    bridge_discard(b);
+    b->is_new = true;
 }
 
 int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status, uint32_t *processed, const char **stopped,
@@ -196,8 +209,13 @@ int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *statu
     b->want_keys.len = 0;
     b->view.requests.len = 0;
     rulebook_push(b->book, "run");
+    const struct batch_entry *first = b->view.entries;
+    bool is_plain = b->is_new && b->view.entry_count > 0 && first->run_end + 1 == b->view.entry_count && first->only == 0;
     lua_pushinteger(L, b->id);
-    int failed = vm_call(b->vm, 1, 3, error);
+    lua_pushinteger(L, b->is_new ? (lua_Integer)b->view.entry_count : 0);
+    lua_pushinteger(L, is_plain ? (lua_Integer)first->stream : 0);
+    b->is_new = false;
+    int failed = vm_call(b->vm, 3, 3, error);
     if (failed != 0)
         return failed;
     *status = lua_toboolean(L, -3) ? BRIDGE_DONE : BRIDGE_WAIT;
@@ -412,20 +430,6 @@ void bridge_describe(const struct bridge *b, const struct batch_entry *entry, ui
 
 /* ── called by the kernel ───────────────────────────────────────────────────────────────────────────────────────────── */
 
-int32_t bridge_decode(struct bridge *b, uint32_t i);
-struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key, size_t len);
-void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len);
-int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot);
-void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms);
-void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head, size_t head_len, const void *payload,
-                 size_t len);
-void bridge_discard(struct bridge *b);
-void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version, const char *reason, const char *message,
-                   const char *traceback, const char *key, size_t key_len, const char *payload, size_t payload_len);
-bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
-void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command, size_t len);
-void bridge_log(const char *level, const char *rule, const char *text);
-double bridge_clock(void);
 
 static int32_t undecodable(struct bridge *b, const char *format, const char *text)
 {

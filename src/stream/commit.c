@@ -18,7 +18,7 @@ struct refused {
 /* Engine commands in a row that share a description. */
 struct described {
     uint32_t first, count;
-    char *what;
+    const char *what;
 };
 
 struct commit {
@@ -35,6 +35,7 @@ struct commit {
     struct described *described;
     size_t described_count, described_cap;
     struct arena arena; /* of EXEC's reply */
+    struct arena words; /* of `described` */
 };
 
 static void *must(void *memory)
@@ -58,8 +59,7 @@ static void forget_transaction(struct commit *c)
 {
     for (size_t i = 0; i < c->refused_count; i++)
         free(c->refused[i].message);
-    for (size_t i = 0; i < c->described_count; i++)
-        free(c->described[i].what);
+    arena_reset(&c->words, SIZE_MAX);
     c->refused_count = c->described_count = 0;
     c->effects = c->commands = c->queued = 0;
     c->wants_later = false;
@@ -73,6 +73,7 @@ void commit_destroy(struct commit *c)
     free(c->refused);
     free(c->described);
     arena_fini(&c->arena);
+    arena_fini(&c->words);
     free(c);
 }
 
@@ -178,13 +179,19 @@ void commit_add_effect(struct commit *c, const char *bytes, size_t len)
     expect_queued(c);
 }
 
+static const char *keep_word(struct commit *c, const char *what)
+{
+    size_t len = strlen(what) + 1;
+    return memcpy(arena_alloc(&c->words, len), what, len);
+}
+
 static void describe(struct commit *c, uint32_t count, const char *what)
 {
     if (c->described_count == c->described_cap) {
         c->described_cap = c->described_cap > 0 ? c->described_cap * 2 : 16;
         c->described = must(realloc(c->described, c->described_cap * sizeof *c->described));
     }
-    c->described[c->described_count++] = (struct described){.first = c->commands, .count = count, .what = must(strdup(what))};
+    c->described[c->described_count++] = (struct described){.first = c->commands, .count = count, .what = keep_word(c, what)};
 }
 
 void commit_add_commands(struct commit *c, const char *bytes, size_t len, uint32_t count, const char *what)

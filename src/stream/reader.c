@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNKS_KEPT = 4, CHUNK_KEEP_BYTES = 2 << 20, FIRST_COUNT = 64, BYTES_PER_ENTRY = 256 };
+enum { CHUNKS_KEPT = 4, SPARE_BATCHES = 3, CHUNK_KEEP_BYTES = 2 << 20, FIRST_COUNT = 64, BYTES_PER_ENTRY = 256 };
 
 struct chunk {
     struct arena arena;
@@ -30,6 +30,8 @@ struct reader {
     double mean_bytes; /* of an entry; 0: nothing seen yet */
     struct chunk *spare;
     size_t spare_count;
+    struct read_batch *spare_batches[SPARE_BATCHES];
+    size_t spare_batch_count;
 };
 
 static void *must(void *memory)
@@ -70,6 +72,15 @@ static void chunk_release(struct reader *r, struct chunk *chunk)
     r->spare_count++;
 }
 
+static void batch_destroy(struct read_batch *batch)
+{
+    free(batch->chunks);
+    free(batch->entries);
+    free(batch->sources);
+    free(batch->ids);
+    free(batch);
+}
+
 /* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
 struct reader *reader_create(struct link *link, const struct reader_options *options, const struct reader_callbacks *callbacks,
@@ -88,6 +99,8 @@ void reader_destroy(struct reader *r)
     if (r == NULL)
         return;
     reader_rest(r);
+    while (r->spare_batch_count > 0)
+        batch_destroy(r->spare_batches[--r->spare_batch_count]);
     while (r->spare != NULL) {
         struct chunk *chunk = r->spare;
         r->spare = chunk->next;
@@ -329,6 +342,11 @@ static void add_entry(struct reader *r, struct read_batch *batch, struct source 
 
 static struct read_batch *batch_create(struct reader *r, uint32_t most)
 {
+    if (r->spare_batch_count > 0) {
+        struct read_batch *spare = r->spare_batches[--r->spare_batch_count];
+        spare->references = 1;
+        return spare;
+    }
     struct read_batch *batch = must(calloc(1, sizeof *batch));
     batch->entries = must(malloc(most * sizeof *batch->entries));
     batch->sources = must(malloc(most * sizeof *batch->sources));
@@ -347,13 +365,16 @@ void read_batch_release(struct read_batch *batch)
 {
     if (batch == NULL || --batch->references > 0)
         return;
+    struct reader *r = batch->reader;
     for (size_t i = 0; i < batch->chunk_count; i++)
-        chunk_release(batch->reader, batch->chunks[i]);
-    free(batch->chunks);
-    free(batch->entries);
-    free(batch->sources);
-    free(batch->ids);
-    free(batch);
+        chunk_release(r, batch->chunks[i]);
+    if (r->spare_batch_count < SPARE_BATCHES) {
+        batch->chunk_count = batch->count = 0;
+        batch->is_inbox = false;
+        r->spare_batches[r->spare_batch_count++] = batch;
+        return;
+    }
+    batch_destroy(batch);
 }
 
 static struct source *waiting_inbox(const struct reader *r)
@@ -390,9 +411,14 @@ struct read_batch *reader_take(struct reader *r)
             add_entry(r, batch, s);
         }
     }
-    read_on(r);
     if (batch->count > 0)
         return batch;
     read_batch_release(batch);
+    read_on(r);
     return NULL;
+}
+
+void reader_read_on(struct reader *r)
+{
+    read_on(r);
 }

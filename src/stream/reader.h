@@ -55,8 +55,12 @@ void reader_update(struct reader *r, struct source **sources, size_t count);
 /* Forgets all that was read and not taken. The link has been closed, or nothing is on its way. */
 void reader_rest(struct reader *r);
 
-/* The next batch, or NULL when there is none yet (on_ready tells). Reads on in the background. */
+/* The next batch, or NULL when there is none yet (on_ready tells). */
 struct read_batch *reader_take(struct reader *r);
+
+/* Asks for what comes next, in the background. After every reader_take; its own call, because for a few events the write to
+ * Redis costs more than computing them, and then their commit goes first. */
+void reader_read_on(struct reader *r);
 
 /* Reads nothing new from now on, so that reader_rest loses little; reader_start ends it. */
 void reader_hold(struct reader *r);

@@ -1,7 +1,6 @@
 /* source.c: see source.h. */
 #include "stream/source.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,7 +37,18 @@ bool stream_id_parse(const char *text, size_t len, struct stream_id *id)
 
 void stream_id_format(struct stream_id id, char text[STREAM_ID_TEXT])
 {
-    snprintf(text, STREAM_ID_TEXT, "%llu-%llu", (unsigned long long)id.ms, (unsigned long long)id.seq);
+    char digits[24];
+    uint64_t parts[2] = {id.ms, id.seq};
+    for (int i = 0; i < 2; i++) { /* by hand: printf would be a tenth of a small commit */
+        int count = 0;
+        do {
+            digits[count++] = (char)('0' + parts[i] % 10);
+            parts[i] /= 10;
+        } while (parts[i] > 0);
+        while (count > 0)
+            *text++ = digits[--count];
+        *text++ = i == 0 ? '-' : '\0';
+    }
 }
 
 int stream_id_compare(struct stream_id a, struct stream_id b)

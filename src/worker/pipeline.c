@@ -18,7 +18,7 @@
 #include <stdlib.h>
 
 enum { HASH_PAIRS = 512, CLEAR_AFTER_MS = 50, SWEEP_EVERY_MS = 1000, BATCH_BYTES = 4 << 20,
-       BLOCK_MS = 1000 };
+       BLOCK_MS = 1000, READ_FIRST = 64 /* events from which on reading goes on before they are computed */ };
 #define SWEEP_COUNT "2000" /* states looked at a second: 7 million an hour */
 
 enum work_state { WORK_NONE, WORK_WAITING, WORK_COMPUTED };
@@ -53,6 +53,7 @@ struct pipeline {
     struct arena replies;       /* of states and lookups */
     size_t state_replies, lookup_replies, replies_came;
 
+    struct buf fields, range; /* scratch of add_positions */
     struct buf letters; /* whole commands for the next commit: refused effects, an unverified commit */
     uint32_t letter_count;
     struct stream_id refused_letter_id; /* of the inbox: Redis refused its command when it was queued */
@@ -155,6 +156,8 @@ void pipeline_destroy(struct pipeline *p)
     sealed_batch_fini(&p->sealed);
     arena_fini(&p->replies);
     buf_fini(&p->letters);
+    buf_fini(&p->fields);
+    buf_fini(&p->range);
     buf_fini(&p->sweep);
     free(p);
 }
@@ -369,6 +372,8 @@ static bool take_work(struct pipeline *p)
     if (p->batch == NULL) {
         p->batch = reader_take(p->reader);
         p->next = 0;
+        if (p->batch != NULL && p->batch->count >= READ_FIRST)
+            reader_read_on(p->reader);
     }
     if (p->batch == NULL)
         return false;
@@ -477,8 +482,9 @@ static void advance_sources(struct pipeline *p, bool *has_moved)
 static void add_positions(struct pipeline *p, bool has_foreign)
 {
     struct owner *o = p->options.owner;
-    struct buf fields = {0}, range = {0};
+    struct buf fields = p->fields, range = p->range; /* their memory is used again and again */
     size_t pairs = 0;
+    fields.len = range.len = 0;
     for (size_t i = 0; i < o->source_count; i++) {
         struct source *s = o->sources[i];
         if (s->number == 0 || !s->is_known || (s->sent_count == 0 && !p->is_sources_dirty))
@@ -518,8 +524,8 @@ static void add_positions(struct pipeline *p, bool has_foreign)
         out = commit_add_command(p->commit, "HDEL :ctl");
         command_append(out, "HDEL", p->options.keys->ctl.data, "unverified", NULL);
     }
-    buf_fini(&fields);
-    buf_fini(&range);
+    p->fields = fields;
+    p->range = range;
 }
 
 static void add_group_positions(struct pipeline *p)
@@ -808,6 +814,7 @@ static void step(struct pipeline *p)
     p->is_stepping = false;
     if (!p->is_running)
         return;
+    reader_read_on(p->reader);
     bool is_quiet = p->state == WORK_NONE && !commit_is_flying(p->commit);
     if (is_quiet && p->has_unverified && !loop_timer_is_started(p->clear_timer))
         loop_timer_start(p->clear_timer, CLEAR_AFTER_MS);

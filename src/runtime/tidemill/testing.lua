@@ -14,6 +14,7 @@ local rulebook = require "tidemill.rulebook"
 local testing_commands = require "tidemill.testing_commands"
 local testing_host = require "tidemill.testing_host"
 local value = require "tidemill.value"
+local pairs = require("tidemill.each").pairs
 
 local testing = {}
 
@@ -354,6 +355,7 @@ end
 function Kit:run_batch(items, first, last)
   local host = self.host
   host:put_batch(items, first, last)
+  self.host:discard()
   self.kernel:begin(self.partition, last - first + 1)
   while true do
     local status, processed, stopped = self.kernel:run(self.partition)
