@@ -8,7 +8,7 @@ local value = require "tidemill.value"
 local context = {}
 
 local copy = ffi.copy
-local floor, type = math.floor, type
+local floor, type, pairs = math.floor, type, require("tidemill.each").pairs
 local pack_table, packed = pack.table, pack.bytes()
 local text_of = environment.text_of
 
@@ -64,7 +64,7 @@ local function emitter(K, R)
   local function keep_head(stream)
     local head = xadd_head(K, stream, 3)
     if kept == HEADS_KEPT then
-      for name in next, heads do heads[name] = nil end
+      for name in pairs(heads) do heads[name] = nil end
       kept = 0
     end
     heads[stream], kept = head, kept + 1

@@ -4,6 +4,7 @@
 -- (functions, the string metatable) cannot be changed from Lua: the metatable is hidden, and no loader, `debug`, `getfenv`
 -- or bytecode is there to get behind it.
 local call = require "tidemill.call"
+local each = require "tidemill.each"
 
 local environment = {}
 
@@ -142,7 +143,7 @@ local function random(low, high)
 end
 
 -- Lua's own names in a rule. Reading any other global is an error that names it.
-local BASE = { "assert", "error", "ipairs", "next", "pairs", "rawequal", "rawget", "select", "setmetatable", "tonumber",
+local BASE = { "assert", "error", "ipairs", "rawequal", "rawget", "select", "setmetatable", "tonumber",
   "tostring", "type", "unpack" }
 local MATH = { "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg", "exp", "floor", "fmod", "frexp", "huge",
   "ldexp", "log", "log10", "max", "min", "modf", "pi", "pow", "rad", "sin", "sinh", "sqrt", "tan", "tanh" }
@@ -171,7 +172,7 @@ environment.text_of = text_of
 function environment.create(require_module, print_line)
   local visible = copy_of(_G, BASE)
   visible.pcall, visible.xpcall, visible.rawset = safe_pcall, safe_xpcall, safe_rawset
-  visible.getmetatable = safe_getmetatable
+  visible.getmetatable, visible.next, visible.pairs = safe_getmetatable, each.next, each.pairs
   visible.math = copy_of(math, MATH)
   visible.math.random = random
   visible.string = copy_of(string, STRING)

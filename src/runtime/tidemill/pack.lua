@@ -210,8 +210,10 @@ end
 -- A table of more than 15 pairs turned up at its 16th: makes room for the longer head behind what is packed already. (Not
 -- by packing again: nested tables would cost twice as much a level.)
 local function widen_map(head, at, t)
-  local count = 0
-  for _ in next, t do count = count + 1 end
+  local count, k = 0, next(t)
+  while k ~= nil do -- not `for … in next`, see each.lua
+    count, k = count + 1, next(t, k)
+  end
   local more = count < 65536 and 2 or 4
   ffi.C.memmove(base + head + 1 + more, base + head + 1, at - head - 1)
   put_head(head, count, 0x80, 16, 0xde)
@@ -220,10 +222,10 @@ end
 
 -- How many of the keys 1 … `last` a table has; nil when it has any other.
 local function count_elements(t, last)
-  local count = 0
-  for k in next, t do
+  local count, k = 0, next(t)
+  while k ~= nil do
     if type(k) ~= "number" or k < 1 or k > last or k ~= floor(k) then return nil end
-    count = count + 1
+    count, k = count + 1, next(t, k)
   end
   return count
 end

@@ -4,6 +4,7 @@ local environment = require "tidemill.environment"
 local glob = require "tidemill.glob"
 local nearest = require "tidemill.nearest"
 local schema = require "tidemill.schema"
+local pairs = require("tidemill.each").pairs
 
 local rulebook = {}
 

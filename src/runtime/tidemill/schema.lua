@@ -1,5 +1,6 @@
 -- schema.lua: the check of an event's fields (`event = { user_id = "string", total = "number?" }`), as generated code.
 local value = require "tidemill.value"
+local pairs = require("tidemill.each").pairs
 
 local schema = {}
 

@@ -7,6 +7,7 @@ local call = require "tidemill.call"
 local commands = require "tidemill.testing_commands"
 local shape = require "tidemill.shape"
 local unpack_reader = require("tidemill.unpack").reader
+local pairs = require("tidemill.each").pairs
 
 local host = {}
 
