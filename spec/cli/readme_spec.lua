@@ -1,0 +1,69 @@
+-- What README.md shows is tried as it stands there.
+local files = require "spec.support.files"
+local program = require "spec.support.program"
+
+describe("README.md", function()
+  local text = files.read_file "README.md"
+
+  local function block(language, pattern)
+    for body in text:gmatch("```" .. language .. "\n(.-)```") do
+      if body:find(pattern) then
+        return body
+      end
+    end
+    error("README.md has no block of " .. language .. " with " .. pattern)
+  end
+
+  local function folder_of_the_tour()
+    local folder = files.temp_folder()
+    files.make_folder(folder .. "/rules")
+    files.write_file(folder .. "/rules/loyalty.lua", block("lua", "tidemill%.rule"))
+    return folder
+  end
+
+  it("has a rule and settings without mistakes", function()
+    local folder = folder_of_the_tour()
+    files.write_file(folder .. "/tidemill.lua", block("lua", "limits"))
+    local code, out, err = program.run({ "check", "rules" }, { folder = folder })
+    assert.same({ 0, "", "" }, { code, out, err })
+  end)
+
+  -- Lines of sh, with the program under test and a folder of our own instead of /tmp/shop.
+  local function try(folder, lines, deadline_s)
+    lines = lines:gsub("/tmp/shop", folder .. "/shop"):gsub("%f[%w]tidemill ", '"$tidemill" ')
+    return program.shell(lines, { folder = folder, env = { XDG_RUNTIME_DIR = folder } }, deadline_s)
+  end
+
+  it("has a tour that works", function()
+    local folder = folder_of_the_tour()
+    local run, tail, send = block("sh", "%-%-embedded"):match "^([^\n]+)\n([^\n]+)\n([^\n]+)\n$"
+    assert.is_truthy(send)
+    local rest = ""
+    for _, pattern in ipairs { "state list", "dlq list", "^tidemill status" } do
+      rest = rest .. block("sh", pattern) .. "\n"
+    end
+    rest = rest:gsub("tidemill dlq show ID\n", "") -- ID stands for one
+    files.write_file(folder .. "/purchases.jsonl", '{"user_id":"u2","total":30}\n{"user_id":3,"total":30}\n')
+    local code, out, err = try(folder, table.concat {
+      run, " >run.log 2>&1 & engine=$!\n", [[
+      trap 'kill $engine' EXIT
+      patiently() { i=0; until "$@"; do i=$((i + 1)); [ $i -lt 200 ] || exit 9; sleep 0.05; done; }
+      has_started() { grep -q acquired run.log; }
+      has_letter() { tidemill dlq list | grep -q schema; }
+      patiently has_started
+      ]], send, "\n", tail, " --from start --count 1\n", [[
+      export REDIS_URL=unix:///tmp/shop/redis.sock
+      ]], block("sh", "purchases%.jsonl"), "patiently has_letter\nset -e\n", rest, [[
+      trap - EXIT
+      kill $engine
+      wait $engine]],
+    }, 40)
+    local log = files.read_file(folder .. "/run.log")
+    assert.equal(0, code, tostring(err) .. out .. log)
+    assert.is_truthy(text:find('prints `{"id":"…","stream":"offers","event":{"user_id":"u1","percent":5}}`', 1, true))
+    assert.is_truthy(out:match '^{"id":"[%d-]+","stream":"offers","event":{[^\n]*"percent":5', out)
+    assert.is_truthy(out:find("u1\t{\"spent\":20}", 1, true), out)
+    assert.is_truthy(out:find("field 'user_id' must be a string", 1, true), out)
+    assert.is_nil(err:find("tidemill:", 1, true), err)
+  end)
+end)
