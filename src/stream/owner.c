@@ -95,7 +95,7 @@ void owner_explain_refusal(const struct owner *o, const struct reply *error, con
 
 /* ── looking ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
 
-enum { LOOK_WATCH, LOOK_LEASE, LOOK_CTL, LOOK_TIME, LOOK_SOURCES }; /* then two replies a source: XINFO STREAM, XINFO GROUPS */
+enum { LOOK_WATCH, LOOK_LEASE, LOOK_CTL, LOOK_TIME, LOOK_DLQ, LOOK_SOURCES }; /* then two replies a source: XINFO STREAM, XINFO GROUPS */
 
 static void on_look(void *context, const struct reply *const *replies, size_t count);
 static void take(struct owner *o, const struct reply *const *look);
@@ -137,6 +137,9 @@ void owner_acquire(struct owner *o, struct link *link, void (*done)(void *contex
     talk_expect(o->talk, what);
     command_append(out, "TIME", NULL);
     talk_expect(o->talk, "TIME");
+    command_append(out, "XLEN", k->dlq.data, NULL); /* an error when something else stands there */
+    snprintf(what, sizeof what, "XLEN %s", k->dlq.data);
+    talk_expect(o->talk, what);
     for (size_t i = 0; i < o->source_count; i++) {
         const char *name = o->sources[i]->name;
         command_append(out, "XINFO", "STREAM", name, NULL);

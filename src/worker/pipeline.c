@@ -636,8 +636,10 @@ static void tell_complaints(struct pipeline *p)
                 s->has_group = strncmp(message, "BUSYGROUP", 9) == 0;
             continue;
         }
-        log_repeat(LOG_ERROR, "engine_write_refused", "Redis refused a write to one of the engine's own keys; delete or rename what "
-                   "stands there", "partition", p->options.name, "what", what, "cause", message, NULL);
+        struct error why;
+        error_set(&why, ERROR_FATAL_REPLY,
+                  "Redis refused a write to one of the engine's own keys (%s): %s; delete or rename what stands there", what, message);
+        p->callbacks.on_fatal(p->context, &why);
     }
 }
 
