@@ -402,7 +402,7 @@ static int check_keys(const struct entry *e, int argc, const char *const *argv, 
 static int check_all(const struct commands *c, int argc, const char *const *argv,
                      const size_t *lens, struct commands_verdict *verdict, struct error *error)
 {
-    const struct entry *e;
+    const struct entry *e = NULL;
     int code = find_command(c, argc, argv, lens, &e, error);
     if (code == 0)
         code = check_flags(e, error);
