@@ -1,30 +1,34 @@
--- fraud.lua: an alert when somebody tries out cards: several declined payments within a short time.
+-- fraud.lua: velocity: whoever pays with many cards within minutes, or is declined again and again, is reported once.
 local tidemill = require "tidemill"
 
-local WITHIN = tidemill.duration "10m"
-local TRIES = 4
+local WINDOW_MS, MOST_CARDS, MOST_DECLINED = tidemill.duration "10m", 3, 5
 
 return tidemill.rule {
   stream = "payment",
-  when = { status = "declined" },
-  key = "user_id",
-  event = { user_id = "string", order_id = "string", card = "string?", amount = "number" },
-  state = { ttl = "1h" },
+  when   = { method = "card" },
+  key    = "user_id",
+  event  = { user_id = "string", card = "string", status = "string", amount = "number" },
+  state  = { ttl = WINDOW_MS },
 
   on_event = function(event, ctx)
-    local recent = {}
-    for _, try in ipairs(ctx.state.tries or {}) do
-      if try.at > ctx.now - WITHIN then
-        recent[#recent + 1] = try
-      end
+    if event.amount <= 0 then ctx.dead("an amount of " .. event.amount) end
+
+    -- What lies further back is forgotten. ctx.now is the event's time, never the wall clock: a replay decides the same.
+    local since, kept = ctx.now - WINDOW_MS, {}
+    for _, one in ipairs(ctx.state.payments or {}) do
+      if one.at > since then kept[#kept + 1] = one end
     end
-    recent[#recent + 1] = { at = ctx.now, card = event.card }
-    if #recent < TRIES then
-      ctx.state.tries = recent
-      return
+    kept[#kept + 1] = { at = ctx.now, card = event.card, declined = event.status == "declined" or nil }
+
+    local cards, seen, declined = 0, {}, 0
+    for _, one in ipairs(kept) do
+      if not seen[one.card] then cards, seen[one.card] = cards + 1, true end
+      if one.declined then declined = declined + 1 end
     end
-    ctx.state.tries = nil -- the next alert needs as many tries again
-    ctx.reason(("%d declined payments"):format(#recent))
-    ctx.emit("alerts", { user_id = ctx.key, order_id = event.order_id, tries = #recent, since = recent[1].at })
+    ctx.state.payments = kept
+    if (cards > MOST_CARDS or declined >= MOST_DECLINED) and not ctx.state.is_reported then
+      ctx.state.is_reported = true
+      ctx.emit("alerts", { user_id = ctx.key, cards = cards, declined = declined, order_id = event.order_id })
+    end
   end,
 }

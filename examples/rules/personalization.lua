@@ -1,40 +1,36 @@
--- personalization.lua: shows a visitor who strays from it their favourite category, once a session.
--- What somebody bought is a hash in Redis, which the shop's own pages may read as well.
+-- personalization.lua: learns what customers buy, in a profile that all may read, and recommends while they look around.
 local tidemill = require "tidemill"
 
-local ENOUGH = 2 -- purchases that make a favourite
+local ASK_EVERY = 3 -- views; a lookup costs a round trip, so not each view is worth one
 
+-- The category of which most was bought; of equals the first by name, so that a replay comes to the same.
 local function favourite(profile)
-  local best, most = nil, ENOUGH - 1
+  local best, most
   for category, count in pairs(profile) do
-    count = tonumber(count)
-    if count > most or (count == most and best and category < best) then
-      best, most = category, count
-    end
+    local bought = tonumber(count)
+    if not most or bought > most or (bought == most and category < best) then best, most = category, bought end
   end
-  return best
+  return best, most
 end
 
 return tidemill.rule {
   stream = { "browse", "purchase" },
-  when = { type = { "view", "purchase" } },
-  key = "user_id",
-  event = { user_id = "string", category = "string", session = "string" },
-  state = { ttl = "1d" },
+  when   = { type = { "view", "purchase" } },
+  key    = "user_id",
+  event  = { user_id = "string", sku = "string", category = "string", qty = "integer?" },
+  state  = { ttl = "1h" }, -- a visit
 
   on_event = function(event, ctx)
-    local profile = "profile:" .. ctx.key
+    local profile_key = "profile:" .. ctx.key
     if event.type == "purchase" then
-      ctx.redis.hincrby(profile, event.category, 1)
+      ctx.redis.hincrby(profile_key, event.category, event.qty or 1) -- a write: one of this event's effects
       return
     end
-    if ctx.state.shown == event.session then
-      return
-    end
-    local category = favourite(ctx.redis.hgetall(profile))
+    ctx.state.views = (ctx.state.views or 0) + 1
+    if ctx.state.views % ASK_EVERY ~= 0 then return end
+    local category, bought = favourite(ctx.redis.hgetall(profile_key)) -- a lookup: sees the effects of all earlier events
     if category and category ~= event.category then
-      ctx.state.shown = event.session
-      ctx.emit("recommendations", { user_id = ctx.key, session = event.session, category = category })
+      ctx.emit("recommendations", { user_id = ctx.key, category = category, bought = bought, instead_of = event.category })
     end
   end,
 }

@@ -1,26 +1,30 @@
--- pricing.lua: an offer for the next order on every purchase, better for those who have spent more.
+-- pricing.lua: a discount by segment and by what a customer has spent so far; each purchase is answered with an offer.
 local tidemill = require "tidemill"
 
-local BY_SEGMENT = { gold = 0.10, silver = 0.05 }
-local LOYAL = 500 -- spent with us, in EUR; from then on two more per cent
+local DISCOUNT = { gold = 0.15, silver = 0.10, basic = 0.05 }
+local LOYAL_FROM = 1000 -- spent in all; from here on two more percent
+
+local function cents(amount)
+  return math.floor(amount * 100 + 0.5) / 100
+end
 
 return tidemill.rule {
   stream = "purchase",
-  when = { type = "purchase" },
-  key = "user_id",
-  event = { user_id = "string", price = "number", qty = "integer", segment = "string?" },
-  state = { ttl = "90d" },
+  key    = "user_id",
+  event  = { user_id = "string", sku = "string", price = "number", qty = "integer", segment = "string?" },
+  state  = { ttl = "30d" }, -- whoever buys nothing for a month begins anew
 
   on_event = function(event, ctx)
-    local spent = (ctx.state.spent or 0) + event.price * event.qty
-    local discount = BY_SEGMENT[event.segment] or 0
-    if spent >= LOYAL then
-      discount = discount + 0.02
-    end
+    local spent = cents((ctx.state.spent or 0) + event.price * event.qty)
     ctx.state.spent = spent
-    if discount > 0 then
-      ctx.reason(("%s, %.2f EUR spent"):format(event.segment or "no segment", spent))
-      ctx.emit("offers", { user_id = ctx.key, sku = event.sku, discount = discount, spent = spent, at = ctx.now })
-    end
+    ctx.state.orders = (ctx.state.orders or 0) + 1
+
+    local discount = DISCOUNT[event.segment] or 0
+    if spent >= LOYAL_FROM then discount = cents(discount + 0.02) end
+    if discount == 0 then return ctx.reason("no discount for segment " .. tostring(event.segment)) end
+    ctx.emit("offers", {
+      user_id = event.user_id, sku = event.sku, discount = discount, price = cents(event.price * (1 - discount)),
+      spent = spent, orders = ctx.state.orders,
+    })
   end,
 }

@@ -18,6 +18,9 @@ local pairs = require("tidemill.each").pairs
 
 local testing = {}
 
+-- The JIT of this LuaJIT is not safe at an address above 4 GB (each.lua), and specs need no speed. TIDEMILL_JIT=1 leaves it on.
+if jit.version == "LuaJIT 2.1.0-beta3" and not os.getenv "TIDEMILL_JIT" then jit.off() end
+
 local FIRST_MS = 1700000000000 -- of the first event's ID
 
 -- ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
