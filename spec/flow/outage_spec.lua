@@ -109,6 +109,20 @@ describe("an outage", function()
     end)
   end
 
+  it("holds a whole transaction back, past the new connection", function()
+    start(nil, { has_proxy = true })
+    exact.feed(server, 500)
+    progressed(500)
+    front:hold { with = "XGROUP", whole = true }
+    exact.feed(server, 2000, 501)
+    wait.until_equal(1, function() return front:count().hold end, 10)
+    e:wait_logged("acquired", 10, 2)
+    front:release()
+    exact.check(e, 2000)
+    assert.equal(0, front:count().landed)
+    assert.same({}, exact.letters(e, 1))
+  end)
+
   it("loses the reply of a renewal", function()
     start(nil, { has_proxy = true, settings = { lease_ms = 600, limits = { hard_ms = 100 } } })
     front:swallow { with = "PEXPIRE" }

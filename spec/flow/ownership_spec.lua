@@ -175,6 +175,36 @@ describe("ownership", function()
     assert.not_equal(a:ctl "fence", b:ctl "fence")
   end)
 
+  it("is of a partition: each passes by itself", function()
+    local e = start(nil, { rules = { ["count.lua"] = engine.rule([[ctx.state.n = (ctx.state.n or 0) + 1]], 'stream = "in:*"') } })
+    server:call("XADD", "in:{1}", "1-1", "n", 1)
+    server:call("XADD", "in:{2}", "1-1", "n", 1)
+    e:wait_position("in:{1}", "1-1", 8, "1")
+    e:wait_position("in:{2}", "1-1", 8, "2")
+    local other = standby_of(e)
+    wait.until_equal(3, function() return #other:logged "standby" end, 5, "standing by for three partitions")
+    server:pipeline { { "MULTI" }, { "SET", e:key("lease", "1"), "nobody", "PX", 300 }, { "HSET", e:key("ctl", "1"), "fence", "9:x" },
+      { "EXEC" } }
+    wait.until_true(function() return e:ctl("fence", "1"):match "^10:" end, 5, "partition 1 taken by one of them")
+    assert.matches("^1:", e:ctl("fence", "2"))
+    server:call("XADD", "in:{1}", "1-2", "n", 1)
+    server:call("XADD", "in:{2}", "1-2", "n", 1)
+    e:wait_position("in:{1}", "1-2", 8, "1")
+    e:wait_position("in:{2}", "1-2", 8, "2")
+    e:kill()
+    other:wait_true(function()
+      local owned = 0
+      for _, p in ipairs(other:status().partitions) do
+        owned = owned + (p.state == "owner" and 1 or 0)
+      end
+      return owned == 3
+    end, 5, "all three owned by the other")
+    server:call("XADD", "in:{1}", "1-3", "n", 1)
+    other:wait_position("in:{1}", "1-3", 8, "1")
+    assert.same({ n = 3 }, other:state("count", "", "1"))
+    assert.same({ n = 2 }, other:state("count", "", "2"))
+  end)
+
   it("of one group name is not mixed up with the control socket of another engine", function()
     local e = start():wait_owner()
     local other = engine.start { server = server, folder = e.folder, group = "h", arguments = { "--control", e.control } }

@@ -305,4 +305,61 @@ describe("the position", function()
     assert.equal(1, e:group_info("orders")["entries-read"])
     assert.same({}, e:logged "entries_lost")
   end)
+
+  it("of a stream that is trimmed while we are behind: counted, and told", function()
+    for n = 1, 20 do
+      add("orders", "1-" .. n)
+    end
+    start { settings = { batch_events = 5 } }
+    e:wait_position("orders", "1-20")
+    e.process:signal "STOP"
+    local commands = {}
+    for n = 21, 5000 do
+      commands[#commands + 1] = { "XADD", "orders", "1-" .. n, "a", "1" }
+    end
+    server:pipeline(commands)
+    server:call("XTRIM", "orders", "MAXLEN", 1000)
+    e.process:signal "CONT"
+    e:wait_position("orders", "1-5000")
+    e:wait_done()
+    -- An XREAD that waited in Redis has brought the first new entries already: what is missing is lost, and no more.
+    local missing = 5000 - server:call("LLEN", "seen")
+    assert.is_true(missing > 3900 and missing <= 3980, missing)
+    e:wait_equal(missing, function() return e:status().partitions[1].streams[1].lost end, 5, "the number that is told as lost")
+    e:wait_equal(0, function() return e:group_info("orders").lag end)
+    assert.equal(5000, e:group_info("orders")["entries-read"])
+  end)
+
+  ---- other types in place of the engine's own keys ----
+
+  for _, name in ipairs { "ctl", "dlq" } do
+    it("is not taken when something else stands at " .. name, function()
+      add("orders", "1-1")
+      server:call("SET", "tidemill:g:" .. name, "text")
+      start()
+      e:expect(1)
+      assert.matches("tidemill:g:" .. name .. ": WRONGTYPE", e:logged("fatal")[1].message)
+      assert.equal(0, server:call("EXISTS", "seen"))
+    end)
+  end
+
+  it("is not moved on when something else stands at a state", function()
+    server:call("SET", "tidemill:g:state:seen", "text")
+    add("orders", "1-1")
+    start()
+    e:expect(1)
+    assert.matches("WRONGTYPE", e:logged("fatal")[1].message)
+    assert.equal("0-0", e:position "orders")
+    assert.equal(0, server:call("EXISTS", "seen"))
+  end)
+
+  it("is held as soon as something else stands at one of the engine's keys", function()
+    add("orders", "1-1")
+    start()
+    seen "orders 1-1"
+    server:pipeline { { "MULTI" }, { "DEL", e:key "state:seen" }, { "SET", e:key "state:seen", "text" }, { "EXEC" } }
+    add("orders", "1-2")
+    e:expect(1)
+    assert.matches("own keys.*state:seen.*WRONGTYPE.*delete or rename", e:logged("fatal")[1].message)
+  end)
 end)

@@ -247,7 +247,7 @@ describe("ctx.redis refuses", function()
     e = engine.start { server = server, rules = { ["rule.lua"] = engine.rule([[
       ctx.redis.rpush("effect", event.n)
       ctx.redis[event.command](unpack(event.words))
-      ctx.redis.rpush("behind", event.n)]], 'stream = { "orders", "in:*" }') } }
+      ctx.redis.rpush("behind", event.n)]], 'stream = { "orders", "in:*" }, when = function(event) return event.n ~= nil end') } }
     e:wait_owner()
   end)
 
