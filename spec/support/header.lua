@@ -24,6 +24,14 @@ local function declarations(path)
   return text, included
 end
 
+-- A Lua state knows a structure for good; some stand in the runtime's cdef.lua too.
+local function without_known(text)
+  return (text:gsub("struct%s+([%w_]+)%s*%b{}%s*;", function(name)
+    local found, size = pcall(ffi.sizeof, "struct " .. name)
+    return found and size ~= nil and "" or nil
+  end))
+end
+
 local function define(path)
   if seen[path] then
     return
@@ -33,7 +41,7 @@ local function define(path)
   for _, name in ipairs(included) do
     define(name)
   end
-  ffi.cdef(text)
+  ffi.cdef(without_known(text))
 end
 
 -- Defines the headers, with all that they include, and returns the library.
