@@ -17,6 +17,9 @@ local function with_exact(bytes, call)
   return a, b, c
 end
 
+-- Calls with a copy in memory of exactly its size, and its length.
+codec.with_exact = with_exact
+
 -- One token as a Lua table: type (a letter), value, size; ext_type and len where they apply.
 local function token_of(t)
   local token = { type = string.char(t.type), size = t.size }

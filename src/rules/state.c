@@ -156,7 +156,11 @@ bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *vers
         numbers[i] = width == 0 ? first : 0;
         while (width-- > 0)
             numbers[i] = numbers[i] << 8 | *p++;
+        if (first == 0xd3 && numbers[i] > INT64_MAX) /* negative */
+            return false;
     }
+    if (numbers[1] > UINT32_MAX)
+        return false;
     *expiry_ms = (double)numbers[0];
     *version = (uint32_t)numbers[1];
     *head = (uint32_t)(p - (const unsigned char *)bytes);
@@ -280,18 +284,16 @@ static void remove_at(struct states *s, size_t i)
 void states_begin(struct states *s)
 {
     assert(s->changed_count == 0);
-    /* Two turns at most: the first may only clear marks. */
-    for (size_t steps = 0; s->bytes > s->most_bytes && steps < 2 * (s->mask + 1); steps++) {
-        s->hand = (s->hand + 1) & s->mask;
+    /* Two turns at most: the first may only clear marks, the second takes whatever it meets. So it ends with enough gone. */
+    while (s->bytes > s->most_bytes) {
         struct slot *slot = s->table[s->hand];
-        if (slot == NULL)
-            continue;
-        if (slot->is_touched) {
-            slot->is_touched = false;
+        if (slot != NULL && !slot->is_touched) {
+            remove_at(s, s->hand); /* the hand stays: another may have moved here */
             continue;
         }
-        remove_at(s, s->hand);
-        s->hand = (s->hand - 1) & s->mask; /* another may have moved here */
+        if (slot != NULL)
+            slot->is_touched = false;
+        s->hand = (s->hand + 1) & s->mask;
     }
 }
 

@@ -19,7 +19,7 @@ struct states;
 
 /* What the kernel sees of one key's state (cdef.lua: struct state_slot). */
 struct state_slot {
-    const char *bytes; /* [expiry ms or 0, version, state] in msgpack; NULL when there is no state */
+    const char *bytes; /* [expiry ms or 0, version, state] in msgpack; not to be looked at when len is 0 */
     uint32_t len;      /* 0 when there is no state */
     uint32_t head;     /* of these, what stands before the state itself */
     double expiry_ms;  /* 0: never */
