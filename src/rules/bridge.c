@@ -311,7 +311,8 @@ const struct effect *bridge_effects(struct bridge *b, uint32_t *count)
             if (v->effects[i].len > 0)
                 v->effects[kept++] = v->effects[i];
         v->effect_count = kept;
-        qsort(v->effects, kept, sizeof *v->effects, compare_effects);
+        if (kept > 0)
+            qsort(v->effects, kept, sizeof *v->effects, compare_effects);
         v->is_unordered = 0;
     }
     *count = v->effect_count;

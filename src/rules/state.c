@@ -192,7 +192,8 @@ bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_le
     slot->rule = rule;
     slot->hash = hash;
     slot->key_len = (uint32_t)key_len;
-    memcpy(slot->key, key, key_len);
+    if (key_len > 0)
+        memcpy(slot->key, key, key_len);
     slot->is_touched = true;
     s->table[place_of(s, hash, rule, key, key_len)] = slot;
     s->count++;
