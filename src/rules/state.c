@@ -111,7 +111,8 @@ static size_t place_of(const struct states *s, uint64_t hash, uint32_t rule, con
         const struct slot *slot = s->table[i];
         if (slot == NULL)
             return i;
-        if (slot->hash == hash && slot->rule == rule && slot->key_len == len && memcmp(slot->key, key, len) == 0)
+        if (slot->hash == hash && slot->rule == rule && slot->key_len == len &&
+            (len == 0 || memcmp(slot->key, key, len) == 0))
             return i;
     }
 }
