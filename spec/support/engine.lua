@@ -155,19 +155,31 @@ local function fail_with_log(self, why)
 end
 
 -- Waits until `get` gives `expected`; the error shows the engine's log.
-function Engine:wait_equal(expected, get, deadline_s, what)
-  local ok, why = pcall(wait.until_equal, expected, get, deadline_s or 10, what)
-  if not ok then
-    fail_with_log(self, why)
+function Engine:wait_true(fact, deadline_s, what)
+  local last
+  local ok, value = pcall(wait.until_true, function()
+    local found
+    last, found = nil, fact()
+    last = found
+    return found or not self.process:is_running() and self
+  end, deadline_s or 10, what)
+  if ok and value == self and not last then
+    fail_with_log(self, "the engine has ended before " .. (what or "a fact"))
+  elseif not ok then
+    fail_with_log(self, value)
   end
+  return value
 end
 
-function Engine:wait_true(fact, deadline_s, what)
-  local ok, why = pcall(wait.until_true, fact, deadline_s or 10, what)
+function Engine:wait_equal(expected, get, deadline_s, what)
+  local last
+  local ok, why = pcall(self.wait_true, self, function()
+    last = get()
+    return last == expected
+  end, deadline_s, what)
   if not ok then
-    fail_with_log(self, why)
+    error(("%s\n(expected %s, got %s)"):format(why, tostring(expected), tostring(last)), 2)
   end
-  return why
 end
 
 function Engine:wait_position(stream, id, deadline_s, tag)
