@@ -8,7 +8,10 @@
 local ffi = require "ffi"
 
 local header = {}
-local seen = {}
+-- What is defined stays so for the whole process, while busted forgets modules between two files: so this is kept outside of them.
+local registry = debug.getregistry()
+local seen = registry["spec.support.header"] or {}
+registry["spec.support.header"] = seen
 
 local function declarations(path)
   local file = assert(io.open(path))
