@@ -20,6 +20,8 @@ struct run {
 static void on_fatal(void *context, const struct error *why)
 {
     struct run *run = context;
+    if (run->status == EXIT_FAILED)
+        return; /* replies that were on their way already repeat it */
     log_line(LOG_ERROR, "fatal", why->text, NULL);
     run->status = EXIT_FAILED;
     loop_stop(run->loop);
