@@ -124,9 +124,11 @@ describe("events", function()
       { "data", '{"id":18446744073709551615,"other":1}' },
     }, { head = 'stream = "orders", key = "id"' })
     assert.same({}, letters)
-    assert.same({ text = "9007199254740993", joined = "#9007199254740993", key = "9007199254740993", same = true, less = true, absent = false,
+    assert.same({ text = "9007199254740993", joined = "#9007199254740993",
+      key = "9007199254740993", same = true, less = true, absent = false,
       id = "int64 9007199254740993" }, out[1])
-    assert.same({ text = "18446744073709551615", joined = "#18446744073709551615", key = "18446744073709551615", same = true, absent = false,
+    assert.same({ text = "18446744073709551615", joined = "#18446744073709551615",
+      key = "18446744073709551615", same = true, absent = false,
       less = false, id = "int64 18446744073709551615" }, out[2])
     assert.same({ id = "int64 9007199254740993" }, e:state("a", "9007199254740993"))
   end)

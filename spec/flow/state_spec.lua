@@ -187,7 +187,8 @@ describe("state", function()
     end
     local peak, status = e:peak_kb(), e:status().partitions[1]
     assert.is_true(status.state_bytes < 2.5 * 1024 * 1024, "cache " .. status.state_bytes)
-    assert.is_true(peak < 64 * 1024, "peak " .. peak .. " KiB")
+    -- Sanitizers keep freed memory for a while.
+    assert.is_true(os.getenv "VARIANT" == "asan" or peak < 64 * 1024, "peak " .. peak .. " KiB")
   end)
 
   it("with no cache at all is still right", function()
