@@ -6,6 +6,7 @@
 #include "cli/problems.h"
 #include "cli/socket.h"
 #include "rules/rulebook.h"
+#include "sandbox/stack.h"
 #include "worker/worker.h"
 
 #include <signal.h>
@@ -79,16 +80,14 @@ out:
     return failed;
 }
 
-int cli_run(const struct config *config, int argc, char **argv)
+/* On the VM's stack: everything that touches rules. */
+static int run_on_stack(void *context)
 {
     struct error error = {0};
     struct rulebook *book = NULL;
     struct embedded *embedded = NULL;
-    struct config own = *config;
+    struct config own = *(const struct config *)context;
     struct run run = {.status = EXIT_FINE};
-    (void)argc;
-    (void)argv;
-    signal(SIGPIPE, SIG_IGN);
     int failed = rulebook_load(&own, own.rules, &book, &error);
     if (failed == 0 && !problems_show(book, stderr))
         failed = error_set(&error, ERROR_RULE, "the rules in %s have mistakes; nothing was started",
@@ -106,4 +105,14 @@ int cli_run(const struct config *config, int argc, char **argv)
     embedded_stop(embedded);
     rulebook_destroy(book);
     return failed != 0 ? cli_fail(&error) : run.status;
+}
+
+int cli_run(const struct config *config, int argc, char **argv)
+{
+    struct error error;
+    int status;
+    (void)argc;
+    (void)argv;
+    signal(SIGPIPE, SIG_IGN);
+    return stack_run(run_on_stack, (void *)config, &status, &error) != 0 ? cli_fail(&error) : status;
 }
