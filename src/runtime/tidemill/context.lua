@@ -1,5 +1,4 @@
 -- context.lua: `ctx`, what a handler is given: the state and key of this call, and functions to have effects.
-local ffi = require "tidemill.cdef"
 local call = require "tidemill.call"
 local environment = require "tidemill.environment"
 local pack = require "tidemill.pack"
@@ -7,8 +6,7 @@ local value = require "tidemill.value"
 
 local context = {}
 
-local copy = ffi.copy
-local floor, type, pairs = math.floor, type, require("tidemill.each").pairs
+local type, pairs = type, require("tidemill.each").pairs
 local pack_table, packed = pack.table, pack.bytes()
 local text_of = environment.text_of
 
@@ -114,7 +112,7 @@ local function write_effect(K, R, p, argv, keys)
 end
 
 -- Waits for the answer; the batch goes on with other keys meanwhile.
-local function read_answer(K, R, p, argv, keys, level)
+local function read_answer(R, p, argv, keys, level)
   if not p.tracks_writes then
     -- What was written before in this batch went unnoticed: the batch is run again with the eyes open.
     p.tracks_writes = true
@@ -158,7 +156,7 @@ local function redis_proxy(K, R)
         local kind, keys = K.host.check_command(p.c, argv)
         if not kind then error(("ctx.redis.%s: %s"):format(name, keys), 2) end
         if kind == "write" then return write_effect(K, R, p, argv, keys) end
-        local answer = read_answer(K, R, p, argv, keys, 2) -- no tail call: errors name the rule's line, two levels up
+        local answer = read_answer(R, p, argv, keys, 2) -- no tail call: errors name the rule's line, two levels up
         return answer
       end
       commands[name] = command
@@ -171,16 +169,16 @@ end
 
 local LATE = {} -- fields that are only made when a handler looks at them
 
-function LATE.id(K, R, p)
+function LATE.id(_, _, p)
   local entry = p.c.entries[p.c.at_entry]
   return ("%.0f-%s"):format(entry.ms, (tostring(entry.seq):gsub("ULL$", "")))
 end
 
-function LATE.stream(K, R, p)
+function LATE.stream(K, _, p)
   return K.stream_names[p.c.entries[p.c.at_entry].stream]
 end
 
-function LATE.now(K, R, p)
+function LATE.now(_, _, p)
   return p.c.entries[p.c.at_entry].ms
 end
 
@@ -193,7 +191,7 @@ local function need_state(R)
   call.leave "redo"
 end
 
-function LATE.state(K, R, p)
+function LATE.state(_, R)
   need_state(R)
   return nil
 end

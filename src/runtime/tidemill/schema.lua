@@ -20,9 +20,10 @@ schema.TYPES = {
     from_text = function(text)
       if not text:find "^[-+]?%d+$" then return nil end
       local number = tonumber(text)
-      if number >= -2 ^ 53 and number <= 2 ^ 53 then return number end
+      if number > -2 ^ 53 and number < 2 ^ 53 then return number end
       local ok, exact = pcall(value.int64, (text:gsub("^%+", "")))
-      return ok and exact or nil
+      if not ok then return nil end
+      return (exact == 2 ^ 53 or exact == -2 ^ 53) and number or exact -- as the codecs: exact in a double, so it is one
     end,
   },
   boolean = {
