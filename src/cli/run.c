@@ -42,6 +42,14 @@ static void on_signal(void *context, int number)
     worker_stop(run->worker);
 }
 
+/* Reserved for a reload; until it exists, a hang-up must not end the engine without a drain. */
+static void on_hangup(void *context, int number)
+{
+    (void)context;
+    (void)number;
+    log_repeat(LOG_WARN, "no_reload", "SIGHUP: edited rules are loaded by a restart in this version", NULL);
+}
+
 static void write_status(void *context, struct buf *answer)
 {
     struct run *run = context;
@@ -53,7 +61,7 @@ static int work(struct run *run, const struct config *config, struct rulebook *b
 {
     static const struct worker_callbacks callbacks = {.on_fatal = on_fatal,
                                                       .on_stopped = on_stopped};
-    struct loop_signal *term = NULL, *interrupt = NULL;
+    struct loop_signal *term = NULL, *interrupt = NULL, *hangup = NULL;
     struct control_socket *socket = NULL;
     int failed = worker_create(run->loop, config, book, &callbacks, run, &run->worker, error);
     if (failed != 0)
@@ -65,6 +73,7 @@ static int work(struct run *run, const struct config *config, struct rulebook *b
         goto out;
     term = loop_signal_open(run->loop, SIGTERM, on_signal, run);
     interrupt = loop_signal_open(run->loop, SIGINT, on_signal, run);
+    hangup = loop_signal_open(run->loop, SIGHUP, on_hangup, run);
     log_line(LOG_INFO, "started", "tidemill runs", "group", config->group, "rules",
              log_number((long long)rulebook_count(book)), NULL);
     worker_start(run->worker);
@@ -75,6 +84,7 @@ static int work(struct run *run, const struct config *config, struct rulebook *b
 out:
     loop_signal_close(term);
     loop_signal_close(interrupt);
+    loop_signal_close(hangup);
     control_socket_close(socket);
     worker_destroy(run->worker);
     return failed;
