@@ -560,7 +560,7 @@ end
 
 ---Starts a batch of `count` entries that stand in the bridge. Nothing of an earlier try remains: the host has discarded what
 ---the bridge held. `stream`: the number of the stream when all of them are its entries and none is a retry, else nil.
-function kernel:begin(p, count, stream)
+function kernel.begin(p, count, stream)
   p.last = math.min(count, p.most or count) - 1
   p.stream = stream
   p.stopped_at, p.stopped_by = nil, nil

@@ -359,7 +359,7 @@ function Kit:run_batch(items, first, last)
   local host = self.host
   host:put_batch(items, first, last)
   self.host:discard()
-  self.kernel:begin(self.partition, last - first + 1)
+  self.kernel.begin(self.partition, last - first + 1)
   while true do
     local status, processed, stopped = self.kernel:run(self.partition)
     if status == "done" then
