@@ -218,6 +218,7 @@ static void take_stream(struct reader *r, const struct reply *row, struct chunk 
     s->is_leftover = false;
     s->is_filled = entries->count >= r->asked_entries;
     s->read_to = id;
+    s->ahead += entries->count;
     double mean = (double)chunk->arena.used_bytes / entries->count;
     r->mean_bytes = r->mean_bytes == 0 ? mean : r->mean_bytes * 0.75 + mean * 0.25;
 }
@@ -249,8 +250,10 @@ static void on_reply(void *context, const struct reply *reply)
 void reader_start(struct reader *r, struct source **sources, size_t count)
 {
     assert(!r->is_started);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         sources[i]->read_to = sources[i]->committed;
+        sources[i]->ahead = 0;
+    }
     r->is_started = true;
     reader_update(r, sources, count);
 }

@@ -27,6 +27,7 @@ struct source {
     struct stream_id sent;      /* as the commit in flight will leave it, when sent_count > 0 */
     uint64_t sent_count;        /* entries that the commit in flight is about */
     int64_t read;               /* entries of the stream up to there, as XGROUP's ENTRIESREAD counts them; -1: not known */
+    uint64_t ahead;             /* entries read since the position, worked on or not */
     bool is_known;              /* its position is in ctl, so it may be read */
     bool has_group;             /* the consumer group that shows the position exists, as far as we know */
     const char *pattern;        /* the glob that brought it, or NULL; not owned */

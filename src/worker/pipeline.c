@@ -654,6 +654,7 @@ static void land(struct pipeline *p)
         events += s->sent_count;
         s->committed = s->sent;
         s->read = s->read < 0 ? -1 : s->read + (int64_t)s->sent_count;
+        s->ahead -= s->sent_count < s->ahead ? s->sent_count : s->ahead;
         s->sent_count = 0;
     }
     p->counts.events += events;

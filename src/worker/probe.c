@@ -73,12 +73,13 @@ static bool judge_count(struct source *s, const struct reply *info, struct strea
         s->read = total;
         return is_wrong;
     }
-    if (s->read >= 0 && removed > s->read) {
-        tell_lost(s, removed - s->read, false);
-        s->read = removed;
-        return true;
-    }
-    return false;
+    /* What we have read and not committed yet is not lost, though it may be trimmed by now. */
+    int64_t lost = s->read < 0 ? 0 : removed - s->read - (int64_t)s->ahead;
+    if (lost <= 0)
+        return false;
+    tell_lost(s, lost, false);
+    s->read += lost;
+    return true;
 }
 
 /* What one stream's XINFO STREAM says. Returns whether positions must be written again. */
