@@ -326,24 +326,46 @@ local function assigning_opcodes(util)
   return codes
 end
 
+-- Warns of the assignments in one function, and in those that it makes. `outer`: the handler's upvalues by name; what a
+-- function inside of it assigns is a local of the file when the handler has it as an upvalue, too.
+function Loader:warn_in_function(file, util, f, outer)
+  for pc = 1, 100000 do
+    local ins = util.funcbc(f, pc)
+    if not ins then break end
+    local name = self.assigning[ins % 256] and util.funcuvname(f, math.floor(ins / 256) % 256)
+    if name and outer[name] then
+      self.warnings[#self.warnings + 1] = {
+        file = file.name, line = util.funcinfo(f, pc).currentline,
+        message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
+          .. "ctx.state"):format(name),
+      }
+    end
+  end
+  for n = -1, -100000, -1 do
+    local constant = util.funck(f, n)
+    if constant == nil then break end
+    if type(constant) == "proto" then self:warn_in_function(file, util, constant, outer) end
+  end
+end
+
 function Loader:warn_of_locals(file, R)
   local found, util = pcall(require, "jit.util")
   if not found then return end
   self.assigning = self.assigning or assigning_opcodes(util)
-  for _, handler in ipairs { R.on_event, R.when_function, R.key_function } do
-    for pc = 1, 100000 do
-      local ins = util.funcbc(handler, pc)
-      if not ins then break end
-      if self.assigning[ins % 256] then
-        local name = util.funcuvname(handler, math.floor(ins / 256) % 256) or "?"
-        self.warnings[#self.warnings + 1] = {
-          file = file.name, line = util.funcinfo(handler, pc).currentline,
-          message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
-            .. "ctx.state"):format(name),
-        }
-      end
+  for _, handler in pairs { R.on_event, R.when_function, R.key_function } do
+    local outer = {}
+    for n = 0, 59 do
+      local name = util.funcuvname(handler, n)
+      if not name then break end
+      outer[name] = true
     end
+    self:warn_in_function(file, util, handler, outer)
   end
+  table.sort(self.warnings, function(a, b)
+    if a.file ~= b.file then return a.file < b.file end
+    if a.line ~= b.line then return a.line < b.line end
+    return a.message < b.message
+  end)
 end
 
 -- ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────────

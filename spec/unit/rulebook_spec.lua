@@ -1,0 +1,303 @@
+require "spec.support.runtime"
+local rulebook = require "tidemill.rulebook"
+
+local function load(files, options)
+  local list = {}
+  for name, text in pairs(files) do list[#list + 1] = { name = name, text = text } end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return rulebook.load(list, options or {})
+end
+
+-- "file:line: message" of every problem of one rule file.
+local function problems(text, options)
+  local list = {}
+  for n, p in ipairs(load({ ["r.lua"] = text }, options).problems) do list[n] = ("%s:%d: %s"):format(p.file, p.line, p.message) end
+  return list
+end
+
+-- The only problem of a rule table with these lines in it.
+local function problem(lines, options)
+  local list = problems("local tidemill = require 'tidemill'\nreturn tidemill.rule {\n" .. lines .. "\n}", options)
+  assert.equal(1, #list, table.concat(list, "\n"))
+  return list[1]
+end
+
+local WHOLE = 'stream = "s", on_event = function() end,'
+local RULE = "return { " .. WHOLE .. " }"
+
+describe("a rulebook", function()
+  it("holds the rules in the order of their names", function()
+    local book = load { ["b.lua"] = RULE, ["a.lua"] = RULE, ["z.lua"] = 'return { name = "A_0-z", ' .. WHOLE .. " }" }
+    assert.same({}, book.problems)
+    local names = {}
+    for n, R in ipairs(book.rules) do names[n] = R.name end
+    assert.same({ "A_0-z", "a", "b" }, names)
+    assert.is_true(book.sources["@a.lua"])
+  end)
+
+  it("knows all fields of a rule", function()
+    local R = load({ ["cart.lua"] = [[
+      return require("tidemill").rule {
+        name = "my-cart", stream = { "cart", "pay", "x:*" }, when = { type = { "add", "pay" }, n = 5, ok = true }, key = "user",
+        event = { user = "string" }, state = { ttl = "8d" }, on_error = "skip", on_event = function() end,
+      }]] }).rules[1]
+    assert.same({ "my-cart", "cart.lua", "user", 691200000, "skip" }, { R.name, R.file, R.key_field, R.ttl, R.on_error })
+    assert.same({ "cart", "pay", "x:*" }, R.streams)
+    assert.same({ { "n", { [5] = true } }, { "ok", { [true] = true } }, { "type", { add = true, pay = true } } }, R.filter)
+    assert.is_true(R.matchers[3] "x:1" and R.matchers[1] "cart" and not R.matchers[1] "pay")
+    assert.matches("^%x%x%x%x%x%x%x%x$", R.version)
+    local defaults = load({ ["r.lua"] = RULE }).rules[1]
+    assert.same({ "dead" }, { defaults.on_error, defaults.key_field, defaults.ttl, defaults.filter, defaults.check })
+  end)
+
+  it("names a version by the text, and the text of its libs", function()
+    local function version(rule, lib) return load({ ["r.lua"] = rule, ["lib/l.lua"] = lib }).rules[1].version end
+    local using = 'local l = require "lib.l" ' .. RULE
+    local one = version(using, "return 1")
+    assert.equal(one, version(using, "return 1"))
+    assert.not_equal(one, version(using .. " ", "return 1"))
+    assert.not_equal(one, version(using, "return 2"))
+    assert.equal(version(RULE, "return 1"), version(RULE, "return 2")) -- not required: not its matter
+  end)
+
+  it("says that a folder has no rules", function()
+    assert.same({ { file = "", line = 0, message = "there are no rules: no file ends with .lua" } }, load({}).problems)
+    assert.equal(1, #load({ ["lib/x.lua"] = "return 1" }).problems)
+    assert.equal(1, #load({ ["deeper/x.lua"] = RULE }).problems)
+  end)
+
+  it("refuses two rules of one name, in the order of files", function()
+    local book = load { ["a.lua"] = RULE, ["b.lua"] = '\nreturn {\n name = "a", ' .. WHOLE .. " }" }
+    assert.same({ { file = "b.lua", line = 3, message = "a rule named 'a' is already in a.lua" } }, book.problems)
+  end)
+end)
+
+describe("mistakes", function()
+  it("of Lua have their file and line", function()
+    assert.matches("^r.lua:2: '=' expected near 'is'", problems("\nthis is no Lua")[1])
+    assert.same({ "r.lua:3: oops" }, problems "\n\nerror 'oops'")
+    assert.same({ "r.lua:2: unknown global 'os'" }, problems "\nlocal t = os.time()")
+    assert.matches("^r.lua:1: writing the global 'x': rules have no globals", problems("x = 1 " .. RULE)[1])
+    assert.same({ "r.lua:1: raised a table value while loading" }, problems "error {}")
+    assert.same({ "r.lua:1: no position" }, problems "error('no position', 0)")
+    assert.same({ "r.lua:1: this is bytecode; rules are text" }, problems(string.dump(function() end)))
+  end)
+
+  it("of a lib are told at the lib's line", function()
+    local book = load { ["r.lua"] = 'require "lib.x" ' .. RULE, ["lib/x.lua"] = "\n\nlocal y = nil + 1" }
+    assert.same({ "lib/x.lua", 3 }, { book.problems[1].file, book.problems[1].line })
+    book = load { ["r.lua"] = 'require "lib.x" ' .. RULE, ["lib/x.lua"] = "\nnot Lua" }
+    assert.same({ "lib/x.lua", 2 }, { book.problems[1].file, book.problems[1].line })
+  end)
+
+  it("in files of very long names keep their line", function()
+    local name = ("n"):rep(60) .. ".lua"
+    local book = load { [name] = "\n\nerror 'x'" }
+    assert.same({ file = name, line = 3, message = "x" }, book.problems[1])
+  end)
+
+  it("of the result are told at the end", function()
+    assert.same({ "r.lua:1: returns nothing; a rule file ends with: return tidemill.rule { ... }" }, problems "local x")
+    assert.same({ "r.lua:3: returns a string; a rule file ends with: return tidemill.rule { ... }" }, problems "\n\n\nreturn 'x'")
+    assert.matches("expects a table", problems("require('tidemill').rule 'x'")[1])
+  end)
+
+  for _, case in ipairs {
+    { 'stream = 5,\non_event = print', "3: `stream` must be a name, a list of names or a glob such as \"orders:*\"" },
+    { 'stream = {},\non_event = print', "3: `stream` must be a name, a list of names or a glob such as \"orders:*\"" },
+    { 'stream = "",\non_event = print', "3: `stream` number 1 is an empty name" },
+    { 'on_event = print,\nstream = { "a", 5 }', "4: `stream` number 2 must be a name, it is a number" },
+    { 'stream = "tidemill:x",\non_event = print', "3: `stream` 'tidemill:x': keys that start with tidemill: are the engine's own" },
+    { 'stream = { "a:{1}", "b:{2}" },\non_event = print', "3: `stream` lists streams of different partitions ('a:{1}' and 'b:{2}'); "
+      .. "give them one hash tag, such as \"a:{x}\" and \"b:{x}\"" },
+    { 'stream = { "*", "a:{1}", "b" },\non_event = print', "3: `stream` lists streams of different partitions ('a:{1}' and 'b'); "
+      .. "give them one hash tag, such as \"a:{x}\" and \"b:{x}\"" },
+    { 'on_event = print', "2: `stream` is missing: the stream, or streams, that the rule reads" },
+    { 'stream = "s"', "2: `on_event` is missing: the function that is called for each event" },
+    { 'stream = "s", on_event = {}', "3: `on_event` must be a function, it is a table" },
+    { 'stream = "s", on_event = print,\nname = "a b"', "4: `name` must be 1 to 64 letters, digits, _ or -" },
+    { 'stream = "s", on_event = print,\nname = ""', "4: `name` must be 1 to 64 letters, digits, _ or -" },
+    { 'stream = "s", on_event = print,\nname = ("x"):rep(65)', "4: `name` must be 1 to 64 letters, digits, _ or -" },
+    { 'stream = "s", on_event = print,\nwhen = 5', "4: `when` must be a table of fields or a function, it is a number" },
+    { 'stream = "s", on_event = print,\nwhen = { x = print }',
+      "4: `when.x` may be compared with strings, numbers and booleans, not a function" },
+    { 'stream = "s", on_event = print,\nwhen = { x = {} }', "4: `when.x` must be a value or a list of values" },
+    { 'stream = "s", on_event = print,\nwhen = { "x" }', "4: `when.1` must be a value or a list of values" },
+    { 'stream = "s", on_event = print,\nkey = 5', "4: `key` must be the name of a field or a function, it is a number" },
+    { 'stream = "s", on_event = print,\nevent = 5', "4: `event` must be a table such as { user_id = \"string\" }" },
+    { 'stream = "s", on_event = print,\nevent = {\n total = "nmber" }',
+      "5: the type of `event.total` must be string, number, integer, boolean, "
+      .. "table or any, with ? when optional; it is \"nmber\"" },
+    { 'stream = "s", on_event = print,\nstate = 5', "4: `state` must be a table such as { ttl = \"8d\" }" },
+    { 'stream = "s", on_event = print,\nstate = {\n tll = 5 }', "5: unknown field `state.tll`; did you mean `ttl`?" },
+    { 'stream = "s", on_event = print,\nstate = { ttl = "8x" }',
+      "4: `state.ttl`: '8x' is no duration: write milliseconds or \"250ms\", \"10s\", "
+      .. "\"30m\", \"12h\", \"8d\"" },
+    { 'stream = "s", on_event = print,\nstate = { ttl = 0 }', "4: `state.ttl`: it must be more than 0 ms" },
+    { 'stream = "s", on_event = print,\non_error = "retry"', "4: `on_error` must be \"dead\", \"skip\" or \"stop\"" },
+    { 'stream = "s", on_event = print,\n\nstrem = "t"', "5: unknown field `strem`; did you mean `stream`?" },
+    { 'stream = "s", on_event = print,\n["on-timer"] = print',
+      "4: unknown field `on-timer`; known are name, stream, when, key, event, state, "
+      .. "on_event, on_error" },
+    { 'stream = "s", on_event = print, 7', "2: unknown field `1`; known are name, stream, when, key, event, state, on_event, on_error" },
+  } do
+    it("in " .. case[1]:gsub("\n", " "), function() assert.equal("r.lua:" .. case[2], problem(case[1])) end)
+  end
+
+  it("of all kinds are told together, in the order of lines", function()
+    local list = problems 'return {\n stream = 5,\n key = 5,\n foo = 1,\n on_error = "x",\n}'
+    assert.same({ "r.lua:1: `on_event` is missing", "r.lua:2: `stream` must", "r.lua:3: `key` must", "r.lua:4: unknown field `foo`",
+      "r.lua:5: `on_error` must" }, { list[1]:sub(1, 30), list[2]:sub(1, 22), list[3]:sub(1, 19), list[4]:sub(1, 28), list[5]:sub(1, 24) })
+  end)
+
+  it("are told at the field of the rule table, not at words like it before", function()
+    local text = [[
+-- key = not this
+local options = { key = 5 }
+options.key = 6
+local function key() return options.key == 5 end
+return {
+  stream = "s", on_event = function() end,
+  ["key"] = { },
+}]]
+    assert.same({ "r.lua:7: `key` must be the name of a field or a function, it is a table" }, problems(text))
+    assert.same({ "r.lua:2: `key` must be the name of a field or a function, it is a table" },
+      problems 'local rule = { stream = "s", on_event = print,\nkey = {} }\nreturn rule')
+  end)
+
+  it("of the name of a file", function()
+    local book = load { ["a b.lua"] = RULE }
+    assert.matches("^the file's name makes no rule name", book.problems[1].message)
+    assert.same({}, load({ ["a b.lua"] = 'return { name = "ab", ' .. WHOLE .. " }" }).problems)
+  end)
+
+  it("of partitions depend on the settings", function()
+    local lists = 'stream = { "cart", "pay" }, on_event = print'
+    assert.same({}, problems("return { " .. lists .. " }"))
+    assert.matches("or drop `partition = \"stream\"` from the settings$", problem(lists, { untagged_alone = true }))
+    assert.same({}, problems('return { stream = { "cart:{1}", "pay:{1}" }, on_event = print }', { untagged_alone = true }))
+    assert.same({}, problems('return { stream = { "orders", "x:{orders}" }, on_event = print }', { untagged_alone = true }))
+  end)
+
+  it("never run code of the rule's metatables", function()
+    for _, text in ipairs {
+      'return setmetatable({ stream = "s", on_event = print }, { __index = function() error "reached" end })',
+      'return { stream = "s", on_event = print, state = setmetatable({}, { __index = function() error "reached" end }) }',
+      'local evil = setmetatable({}, { __tostring = function() error "reached" end, __index = function() error "reached" end, '
+        .. '__len = function() error "reached" end }) return { stream = "s", on_event = print, [evil] = evil, name = evil, key = evil, '
+        .. 'event = { [1] = evil }, state = { [evil] = evil, ttl = evil }, on_error = evil, when = { x = evil, [evil] = evil } }',
+      'local evil = setmetatable({}, { __tostring = function() error "reached" end }) return { stream = evil, on_event = evil, '
+        .. 'event = { x = evil }, when = evil }',
+    } do
+      for _, one in ipairs(problems(text)) do assert.not_matches("reached", one) end
+    end
+  end)
+end)
+
+describe("the hash tag", function()
+  it("is what Redis Cluster takes for it", function()
+    for name, tag in pairs { orders = "",
+      ["orders:{3}"] = "3", ["{a}{b}"] = "a", ["{}x{y}"] = "", ["x{"] = "", ["x{a"] = "", ["}{a}"] = "a",
+      ["{{a}}"] = "{a" } do
+      assert.equal(tag, rulebook.tag_of(name, false), name)
+    end
+    assert.equal("orders", rulebook.tag_of("orders", true))
+    assert.equal("3", rulebook.tag_of("orders:{3}", true))
+  end)
+end)
+
+describe("require", function()
+  it("finds the engine's module and the folder's own", function()
+    local book = load {
+      ["r.lua"] = [[
+        local prices, deep = require "lib.prices", require "lib.deep.er"
+        assert(prices == require "lib.prices" and prices.vat == 0.19 and deep == "deep")
+        assert(require("tidemill").null and require "lib.nothing" == true)
+        ]] .. RULE,
+      ["lib/prices.lua"] = "return { vat = 0.19 }", ["lib/deep/er.lua"] = 'return "deep"', ["lib/nothing.lua"] = "local x = 1",
+    }
+    assert.same({}, book.problems)
+  end)
+
+  it("gives each rule its own copy", function()
+    local book = load {
+      ["a.lua"] = 'local l = require "lib.l" l.n = l.n + 1 assert(l.n == 1) require("tidemill").x = 1 ' .. RULE,
+      ["b.lua"] = 'local l = require "lib.l" l.n = l.n + 1 assert(l.n == 1) assert(require("tidemill").x == nil) ' .. RULE,
+      ["lib/l.lua"] = "return { n = 0 }",
+    }
+    assert.same({}, book.problems)
+    assert.is_nil(require("tidemill").x)
+  end)
+
+  it("finds nothing else", function()
+    for _, name in ipairs { "os", "io", "ffi", "jit", "bit", "package", "string", "tidemill.kernel", "tidemill.call", "tidemill.testing",
+      "lib.none", "lib", "lib/x", "lib.../x", "../lib/x", "/etc/passwd", "" } do
+      local list = problems(("require %q"):format(name))
+      assert.equal(1, #list)
+      assert.matches("^r.lua:1: module '" .. name:gsub("%p", "%%%0") .. "' not found; a rule may require ", list[1])
+    end
+    assert.matches("expects the name of a module", problems("require(5)")[1])
+  end)
+
+  it("tells a circle, and does not take a failure for one", function()
+    local book = load { ["r.lua"] = 'require "lib.a" ' .. RULE, ["lib/a.lua"] = 'require "lib.b"', ["lib/b.lua"] = '\nrequire "lib.a"' }
+    assert.same({ file = "lib/b.lua", line = 2, message = "module 'lib.a' requires itself" }, book.problems[1])
+    book = load { ["r.lua"] = 'pcall(require, "lib.a") require "lib.a" ' .. RULE, ["lib/a.lua"] = 'error "broken"' }
+    assert.same({ file = "lib/a.lua", line = 1, message = "broken" }, book.problems[1])
+  end)
+end)
+
+describe("warnings", function()
+  local function warnings(text)
+    local list = {}
+    for n, w in ipairs(load({ ["r.lua"] = text }).warnings) do list[n] = ("%d: %s"):format(w.line, w.message:match "^assigns '[^']*'") end
+    return list
+  end
+
+  it("are given where a handler assigns a local of the file", function()
+    assert.same({ "4: assigns 'count'", "5: assigns 'last'", "5: assigns 'none'", "6: assigns 'name'", "9: assigns 'seen'" }, warnings [[
+local count, last, name, none, seen = 0
+return {
+  stream = "s", on_event = function(event, ctx)
+    count = count + 1
+    last, none = 5, nil
+    name = "text"
+  end,
+  when = function(event)
+    seen = event
+  end,
+}]])
+  end)
+
+  it("are not given for what is no mistake", function()
+    assert.same({}, warnings [[
+local cache = {}
+local function helper() local own = 1 own = 2 return own end
+return {
+  stream = "s", on_event = function(event, ctx)
+    local own, other = 0, nil
+    own = own + 1
+    other = own
+    cache.x = own
+    cache[own] = helper()
+    ctx.state.count = 5
+    for i = 1, 10 do own = i end
+  end,
+}]])
+  end)
+
+  it("are given inside of the handler's own functions", function()
+    assert.same({ "5: assigns 'count'" }, warnings [[
+local count = 0
+return {
+  stream = "s", on_event = function(event, ctx)
+    local function add()
+      count = count + 1
+    end
+    local own = 0
+    local function inner() own = own + 1 end
+    add() inner()
+  end,
+}]])
+  end)
+end)
