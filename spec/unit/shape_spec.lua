@@ -72,16 +72,16 @@ describe("shapes", function()
   end)
 
   it("find fields behind arrays of any length", function()
-    local list, reader = tokens_of(raw_map("a", array { 1 }, "b", { c = array { 1, 2 }, d = "d" }, "e", "e"))
+    -- By hand: the order in which a table's fields are packed is nobody's promise, and another order is another shape.
+    local function bytes_of(t)
+      local inner = raw_map("c", t.b.c, "d", t.b.d)
+      return "\131" .. raw_map("a", t.a):sub(2) .. "\161b" .. inner .. raw_map("e", t.e):sub(2)
+    end
+    local list, reader = tokens_of(bytes_of { a = array { 1 }, b = { c = array { 1, 2 }, d = "d" }, e = "e" })
     local build = shape.constructor(list, 0)
     for _, t in ipairs { { a = array {}, b = { c = array { { x = 1 } }, d = "D" }, e = "E" },
       { a = array { 1, { 2, { 3 } }, 4 }, b = { c = array {}, d = "" }, e = "" } } do
-      local other, keep = tokens_of(raw_map("a", t.a, "b", "placeholder"))
-      assert(other and keep)
-      local bytes = raw_map("a", t.a) -- the fields in the order of the shape
-      bytes = "\131" .. bytes:sub(2) .. raw_map("b", 0):sub(2, 3) .. "\130" .. raw_map("c", t.b.c):sub(2) .. raw_map("d", t.b.d):sub(2)
-        .. raw_map("e", t.e):sub(2)
-      local again, kept = tokens_of(bytes)
+      local again, kept = tokens_of(bytes_of(t))
       assert.same(t, build(again))
       assert(kept)
     end
