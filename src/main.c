@@ -17,12 +17,8 @@
 typedef int command_call(const struct config *config, int argc, char **argv);
 
 static command_call *const calls[COMMAND_COUNT] = {
-    [COMMAND_RUN] = cli_run,
-    [COMMAND_CHECK] = cli_check,
-    [COMMAND_STATUS] = cli_status,
-    [COMMAND_SEND] = cli_send,
-    [COMMAND_TAIL] = cli_tail,
-    [COMMAND_DLQ] = cli_dlq,
+    [COMMAND_RUN] = cli_run,     [COMMAND_CHECK] = cli_check, [COMMAND_STATUS] = cli_status,
+    [COMMAND_SEND] = cli_send,   [COMMAND_TAIL] = cli_tail,   [COMMAND_DLQ] = cli_dlq,
     [COMMAND_STATE] = cli_state,
 };
 

@@ -2,8 +2,8 @@
  *
  *     check SOCKET OFFERS TOTALS
  *
- * OFFERS is the stream of offers, TOTALS a hash of user -> total. A total may be text, a msgpack number, or
- * Tidemill's [expiry, version, {total = ...}].
+ * OFFERS is the stream of offers, TOTALS a hash of user -> total. A total may be text, a msgpack
+ * number, or Tidemill's [expiry, version, {total = ...}].
  */
 #include "common.h"
 #include "digest.h"
@@ -71,7 +71,8 @@ static void read_offers(redisContext *c, msgpack_zone *zone, const char *key, st
             return;
         }
         for (size_t i = 0; i < page->elements; i++) {
-            const redisReply *id = page->element[i]->element[0], *fields = page->element[i]->element[1];
+            const redisReply *id = page->element[i]->element[0],
+                             *fields = page->element[i]->element[1];
             msgpack_object o;
 
             if (fields->elements != 2 || strcmp(fields->element[0]->str, "data") != 0)
@@ -100,7 +101,8 @@ static double total_of(msgpack_zone *zone, const redisReply *value)
     return number_of(&o);
 }
 
-/* HSCAN gives every field at least once; nothing writes the hash any more, so it gives it exactly once. */
+/* HSCAN gives every field at least once; nothing writes the hash any more, so it gives it exactly
+ * once. */
 static void read_totals(redisContext *c, msgpack_zone *zone, const char *key, struct result *result)
 {
     char cursor[32] = "0";
@@ -113,7 +115,8 @@ static void read_totals(redisContext *c, msgpack_zone *zone, const char *key, st
         snprintf(cursor, sizeof cursor, "%s", page->element[0]->str);
         pairs = page->element[1];
         for (size_t i = 0; i + 1 < pairs->elements; i += 2)
-            result_add_total(result, digest_text(pairs->element[i]->str, (size_t)pairs->element[i]->len),
+            result_add_total(result,
+                             digest_text(pairs->element[i]->str, (size_t)pairs->element[i]->len),
                              total_of(zone, pairs->element[i + 1]));
         freeReplyObject(page);
     } while (strcmp(cursor, "0") != 0);

@@ -180,7 +180,8 @@ bool purchase_decode(struct purchase *p, const char *data, size_t len)
     if (!zone && !(zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)))
         die("out of memory");
     msgpack_zone_clear(zone);
-    if (msgpack_unpack(data, len, &offset, zone, &root) != MSGPACK_UNPACK_SUCCESS || root.type != MSGPACK_OBJECT_MAP)
+    if (msgpack_unpack(data, len, &offset, zone, &root) != MSGPACK_UNPACK_SUCCESS ||
+        root.type != MSGPACK_OBJECT_MAP)
         die("malformed event: no msgpack map");
     *p = (struct purchase){0};
     for (uint32_t i = 0; i < root.via.map.size; i++) {
@@ -254,8 +255,8 @@ static struct total *find_slot(struct total *slots, size_t mask, struct text use
 {
     size_t i = hash_of(user_id.p, user_id.len) & mask;
 
-    while (slots[i].user_id &&
-           (slots[i].user_id_len != user_id.len || memcmp(slots[i].user_id, user_id.p, user_id.len) != 0))
+    while (slots[i].user_id && (slots[i].user_id_len != user_id.len ||
+                                memcmp(slots[i].user_id, user_id.p, user_id.len) != 0))
         i = (i + 1) & mask;
     return &slots[i];
 }
@@ -269,7 +270,8 @@ static void grow(struct totals *t)
         die("out of memory");
     for (size_t i = 0; i <= t->mask; i++)
         if (t->slots[i].user_id)
-            *find_slot(slots, mask, (struct text){t->slots[i].user_id, t->slots[i].user_id_len}) = t->slots[i];
+            *find_slot(slots, mask, (struct text){t->slots[i].user_id, t->slots[i].user_id_len}) =
+                t->slots[i];
     free(t->slots);
     t->slots = slots;
     t->mask = mask;
@@ -302,7 +304,8 @@ static void pack_text(msgpack_packer *pk, const char *p, uint32_t len)
 
 #define PACK_KEY(pk, name) pack_text(pk, name, sizeof(name) - 1)
 
-void offer_encode(msgpack_sbuffer *out, const struct purchase *p, double price, double discount, double total)
+void offer_encode(msgpack_sbuffer *out, const struct purchase *p, double price, double discount,
+                  double total)
 {
     msgpack_packer pk;
 

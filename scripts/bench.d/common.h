@@ -1,13 +1,16 @@
-/* common.h: what the C programs of the benchmark share: the work, and a thin layer over stock hiredis.
+/* common.h: what the C programs of the benchmark share: the work, and a thin layer over stock
+ * hiredis.
  *
- * The work, word for word the same in every client (peer_*.c, peer_node.mjs, peer_python.py, rules/pricing.lua):
- * of every event of type "purchase"
+ * The work, word for word the same in every client (peer_*.c, peer_node.mjs, peer_python.py,
+ * rules/pricing.lua): of every event of type "purchase"
  *
  *     discount = DISCOUNT[segment], else 0
  *     price    = event.price * (1 - discount)
- *     total    = total of this user so far + price * qty          (IEEE doubles, in this order: equal to the last bit)
+ *     total    = total of this user so far + price * qty          (IEEE doubles, in this order:
+ * equal to the last bit)
  *
- * an entry on `offers`, field `data`, a msgpack map {user_id, sku, price, discount, total, ts}; the total is kept.
+ * an entry on `offers`, field `data`, a msgpack map {user_id, sku, price, discount, total, ts}; the
+ * total is kept.
  */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
@@ -47,7 +50,8 @@ void command_text(struct bytes *b, const char *resp);
 redisContext *redis_open(const char *socket_path);
 /* Sends what is in `b`, empties it. */
 void redis_send(redisContext *c, struct bytes *b);
-/* The next reply, never an error; the caller frees it. Reads in large pieces, which hiredis itself does not. */
+/* The next reply, never an error; the caller frees it. Reads in large pieces, which hiredis itself
+ * does not. */
 redisReply *redis_receive(redisContext *c);
 /* Receives and frees `count` replies. */
 void redis_discard(redisContext *c, size_t count);
@@ -67,7 +71,8 @@ struct purchase {
     int64_t qty, ts;
 };
 
-/* Decodes the msgpack map; false when it is no purchase. Texts point into `data`. Dies of a malformed event. */
+/* Decodes the msgpack map; false when it is no purchase. Texts point into `data`. Dies of a
+ * malformed event. */
 bool purchase_decode(struct purchase *p, const char *data, size_t len);
 
 double discount_of(struct text segment);
@@ -90,7 +95,8 @@ void totals_init(struct totals *t);
 struct total *totals_at(struct totals *t, struct text user_id);
 
 /* The msgpack of an offer, in place of what `out` held. */
-void offer_encode(msgpack_sbuffer *out, const struct purchase *p, double price, double discount, double total);
+void offer_encode(msgpack_sbuffer *out, const struct purchase *p, double price, double discount,
+                  double total);
 
 /* What is kept of a total: a msgpack float 64. */
 #define PACKED_TOTAL_LEN 9
@@ -98,7 +104,8 @@ void total_pack(char out[PACKED_TOTAL_LEN], double amount);
 
 /* ---- batches: the same for both C peers ---- */
 
-/* Effects of one batch, as commands: one XADD a purchase, and one HSET for all totals that changed. */
+/* Effects of one batch, as commands: one XADD a purchase, and one HSET for all totals that changed.
+ */
 struct batch {
     uint32_t number;
     struct bytes commands; /* XADDs, in order of the entries */
@@ -108,9 +115,11 @@ struct batch {
     char last_id[48];
 };
 
-/* Runs the work on all entries of an XREAD or XREADGROUP reply. Collects the IDs as words when `with_acks`. */
+/* Runs the work on all entries of an XREAD or XREADGROUP reply. Collects the IDs as words when
+ * `with_acks`. */
 void batch_compute(struct batch *b, struct totals *t, const redisReply *reply, bool with_acks);
-/* Appends the HSET of the changed totals, if any; returns the number of replies to expect of it (0 or 1). */
+/* Appends the HSET of the changed totals, if any; returns the number of replies to expect of it (0
+ * or 1). */
 size_t batch_append_totals(struct batch *b, struct totals *t);
 
 #endif

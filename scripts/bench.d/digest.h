@@ -1,4 +1,5 @@
-/* digest.h: the sums by which check.c compares what a client wrote with what loader.c knows it should have written. */
+/* digest.h: the sums by which check.c compares what a client wrote with what loader.c knows it
+ * should have written. */
 #ifndef BENCH_DIGEST_H
 #define BENCH_DIGEST_H
 
@@ -41,10 +42,14 @@ static inline uint64_t digest_number(double x)
     return digest_mix(bits);
 }
 
-static inline void result_add_offer(struct result *r, uint64_t user, uint64_t sku, double price, double discount,
-                                    double total, double ts)
+static inline void result_add_offer(struct result *r, uint64_t user, uint64_t sku, double price,
+                                    double discount, double total, double ts)
 {
-    uint64_t parts[] = {user, sku, digest_number(price), digest_number(discount), digest_number(total),
+    uint64_t parts[] = {user,
+                        sku,
+                        digest_number(price),
+                        digest_number(discount),
+                        digest_number(total),
                         digest_number(ts)};
 
     r->offers++;
@@ -60,10 +65,12 @@ static inline void result_add_total(struct result *r, uint64_t user, double tota
     r->totals_digest += digest_mix(user ^ digest_number(total));
 }
 
-/* Without the closing brace: the caller may have more to say. Digests are texts: JSON readers round big numbers. */
+/* Without the closing brace: the caller may have more to say. Digests are texts: JSON readers round
+ * big numbers. */
 static inline void result_print(const struct result *r)
 {
-    printf("{\"offers\": %" PRIu64 ", \"price_sum\": %.17g, \"total_sum\": %.17g, \"offers_digest\": \"%016" PRIx64
+    printf("{\"offers\": %" PRIu64
+           ", \"price_sum\": %.17g, \"total_sum\": %.17g, \"offers_digest\": \"%016" PRIx64
            "\", \"totals\": %" PRIu64 ", \"totals_digest\": \"%016" PRIx64 "\"",
            r->offers, r->price_sum, r->total_sum, r->offers_digest, r->totals, r->totals_digest);
 }

@@ -2,11 +2,13 @@
  *
  *     loader SOCKET KEY EVENTS USERS SEED mixed|purchases random|each
  *
- * Every entry has one field, `data`, a msgpack map of 8 fields, about 95 bytes. `mixed`: a third each of purchase,
- * view and cart. `random`: users are drawn evenly; `each`: one after the other, so that EVENTS = USERS gives every
- * user one event. The same arguments give the same bytes: the generator is seeded, IDs and ts count up from a fixed
- * moment in the past, ts a millisecond apart, IDs as XADD * gives them under load: 500 in a millisecond. At the end the consumer group is made at 0, and the oracle's result is
- * printed as JSON: it is computed from what was drawn, without any of the code that the clients share.
+ * Every entry has one field, `data`, a msgpack map of 8 fields, about 95 bytes. `mixed`: a third
+ * each of purchase, view and cart. `random`: users are drawn evenly; `each`: one after the other,
+ * so that EVENTS = USERS gives every user one event. The same arguments give the same bytes: the
+ * generator is seeded, IDs and ts count up from a fixed moment in the past, ts a millisecond apart,
+ * IDs as XADD * gives them under load: 500 in a millisecond. At the end the consumer group is made
+ * at 0, and the oracle's result is printed as JSON: it is computed from what was drawn, without any
+ * of the code that the clients share.
  */
 #include "common.h"
 #include "digest.h"
@@ -23,7 +25,8 @@ struct segment {
 };
 
 /* A user's segment never changes; of each ten users: 1 vip, 2 loyal, 2 new, 5 regular. */
-static const struct segment VIP = {"vip", 0.15}, LOYAL = {"loyal", 0.10}, NEW = {"new", 0.05}, REGULAR = {"regular", 0};
+static const struct segment VIP = {"vip", 0.15}, LOYAL = {"loyal", 0.10}, NEW = {"new", 0.05},
+                            REGULAR = {"regular", 0};
 
 static const struct segment *segment_of(uint64_t user)
 {
@@ -54,7 +57,8 @@ struct event {
     int64_t qty, ts;
 };
 
-static struct event event_draw(uint64_t i, uint64_t users, uint64_t *random, bool is_mixed, bool is_each)
+static struct event event_draw(uint64_t i, uint64_t users, uint64_t *random, bool is_mixed,
+                               bool is_each)
 {
     static const char *const types[] = {"purchase", "view", "cart"};
     struct event e = {.type = is_mixed ? types[draw(random) % 3] : types[0]};
@@ -99,8 +103,9 @@ static void oracle_add(struct result *r, double *totals, const struct event *e)
     if (totals[e->user] < 0)
         totals[e->user] = 0;
     totals[e->user] = totals[e->user] + price * (double)e->qty;
-    result_add_offer(r, digest_text(e->user_id, strlen(e->user_id)), digest_text(e->sku, strlen(e->sku)), price,
-                     e->segment->discount, totals[e->user], (double)e->ts);
+    result_add_offer(r, digest_text(e->user_id, strlen(e->user_id)),
+                     digest_text(e->sku, strlen(e->sku)), price, e->segment->discount,
+                     totals[e->user], (double)e->ts);
 }
 
 int main(int argc, char **argv)
@@ -168,7 +173,7 @@ int main(int argc, char **argv)
     }
     result_print(&result);
     entry_id(last_id, sizeof last_id, events - 1);
-    printf(", \"events\": %" PRIu64 ", \"last_id\": \"%s\", \"payload_bytes\": %.1f}\n", events, last_id,
-           (double)payload_bytes / (double)events);
+    printf(", \"events\": %" PRIu64 ", \"last_id\": \"%s\", \"payload_bytes\": %.1f}\n", events,
+           last_id, (double)payload_bytes / (double)events);
     return 0;
 }

@@ -2,9 +2,10 @@
  *
  *     observer SOCKET COUNT WARMUP
  *
- * XREAD BLOCK on `offers` from its start, until COUNT offers came; the first WARMUP are not counted. An offer's age is
- * the time its reply was received less its ts (see producer.c: the same clock, microseconds). Offers of one reply were
- * all visible when it was received. Gives up after 10 s without an offer. Prints JSON.
+ * XREAD BLOCK on `offers` from its start, until COUNT offers came; the first WARMUP are not
+ * counted. An offer's age is the time its reply was received less its ts (see producer.c: the same
+ * clock, microseconds). Offers of one reply were all visible when it was received. Gives up after
+ * 10 s without an offer. Prints JSON.
  */
 #include "common.h"
 
@@ -37,7 +38,8 @@ static uint64_t ts_of(const redisReply *data)
     for (uint32_t i = 0; i < o.via.map.size; i++) {
         const msgpack_object *key = &o.via.map.ptr[i].key, *value = &o.via.map.ptr[i].val;
 
-        if (key->type != MSGPACK_OBJECT_STR || key->via.str.size != 2 || memcmp(key->via.str.ptr, "ts", 2) != 0)
+        if (key->type != MSGPACK_OBJECT_STR || key->via.str.size != 2 ||
+            memcmp(key->via.str.ptr, "ts", 2) != 0)
             continue;
         if (value->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
             return value->via.u64;
@@ -78,14 +80,16 @@ int main(int argc, char **argv)
         entries = r->element[0]->element[1];
         for (size_t i = 0; i < entries->elements && seen < count; i++)
             ages[seen++] = now - ts_of(entries->element[i]->element[1]->element[1]);
-        snprintf(last_id, sizeof last_id, "%s", entries->element[entries->elements - 1]->element[0]->str);
+        snprintf(last_id, sizeof last_id, "%s",
+                 entries->element[entries->elements - 1]->element[0]->str);
         freeReplyObject(r);
     }
     n = count - warmup;
     qsort(ages + warmup, n, sizeof *ages, by_value);
     ages += warmup;
-    printf("{\"offers\": %" PRIu64 ", \"p50_us\": %" PRIu64 ", \"p90_us\": %" PRIu64 ", \"p99_us\": %" PRIu64
-           ", \"p999_us\": %" PRIu64 ", \"max_us\": %" PRIu64 "}\n",
-           n, ages[n / 2], ages[n * 90 / 100], ages[n * 99 / 100], ages[n * 999 / 1000], ages[n - 1]);
+    printf("{\"offers\": %" PRIu64 ", \"p50_us\": %" PRIu64 ", \"p90_us\": %" PRIu64
+           ", \"p99_us\": %" PRIu64 ", \"p999_us\": %" PRIu64 ", \"max_us\": %" PRIu64 "}\n",
+           n, ages[n / 2], ages[n * 90 / 100], ages[n * 99 / 100], ages[n * 999 / 1000],
+           ages[n - 1]);
     return 0;
 }

@@ -1,10 +1,11 @@
-/* peer_bound.c: peer (b), the bound: how fast stock hiredis can do this work at all when nothing is ever recovered.
+/* peer_bound.c: peer (b), the bound: how fast stock hiredis can do this work at all when nothing is
+ * ever recovered.
  *
  *     peer_bound SOCKET [COUNT]           runs until it is killed
  *
- *     reader   XREAD n+1 is sent as soon as the reply of n is here, so that Redis fetches while we compute
- *     writer   MULTI, XADD ..., one HSET with the totals that changed, XGROUP SETID, EXEC: one write a batch;
- *              one transaction in flight while the next batch is computed
+ *     reader   XREAD n+1 is sent as soon as the reply of n is here, so that Redis fetches while we
+ * compute writer   MULTI, XADD ..., one HSET with the totals that changed, XGROUP SETID, EXEC: one
+ * write a batch; one transaction in flight while the next batch is computed
  *
  * No pending list, no acknowledgement, no fence, no position read back, no totals read back.
  */
@@ -27,7 +28,8 @@ static void send_read(redisContext *reader, const char *count, const char *after
     bytes_free(&b);
 }
 
-/* The last entry's ID, before anything else is done with the reply, so that the next read can leave. */
+/* The last entry's ID, before anything else is done with the reply, so that the next read can
+ * leave. */
 static void note_last_id(const redisReply *reply, char *id, size_t size)
 {
     const redisReply *entries = reply->element[0]->element[1];
@@ -84,7 +86,8 @@ int main(int argc, char **argv)
             n = batch.n_offers + batch_append_totals(&batch, &totals) + 1;
             command_text(&out, "*1\r\n$5\r\nMULTI\r\n");
             bytes_add(&out, batch.commands.data, batch.commands.len);
-            command_text(&out, "*5\r\n$6\r\nXGROUP\r\n$5\r\nSETID\r\n$6\r\n" STREAM "\r\n$5\r\n" GROUP "\r\n");
+            command_text(&out, "*5\r\n$6\r\nXGROUP\r\n$5\r\nSETID\r\n$6\r\n" STREAM
+                               "\r\n$5\r\n" GROUP "\r\n");
             command_word(&out, batch.last_id, strlen(batch.last_id));
             command_text(&out, "*1\r\n$4\r\nEXEC\r\n");
             collect(writer, queued);

@@ -2,15 +2,15 @@
  *
  *     peer_group SOCKET [COUNT]           runs until it is killed
  *
- * Two links, so that a read that blocks never holds an effect back, and so that Redis fetches the next batch while
- * this one is computed:
+ * Two links, so that a read that blocks never holds an effect back, and so that Redis fetches the
+ * next batch while this one is computed:
  *
  *     reader   XREADGROUP n+1 is sent as soon as the reply of n is here
- *     writer   XADD ..., one HSET with the totals that changed, one XACK with all IDs: one write a batch; its
- *              replies are collected before the next batch's effects leave
+ *     writer   XADD ..., one HSET with the totals that changed, one XACK with all IDs: one write a
+ * batch; its replies are collected before the next batch's effects leave
  *
- * Totals are kept in memory and never read back: a crash loses the count of what was in flight and processes pending
- * entries never again. This is what the peer leaves out, not what it does badly.
+ * Totals are kept in memory and never read back: a crash loses the count of what was in flight and
+ * processes pending entries never again. This is what the peer leaves out, not what it does badly.
  */
 #include "common.h"
 
@@ -23,9 +23,11 @@ static void send_read(redisContext *reader, const char *count)
     struct bytes b = {0};
 
     command_begin(&b, 11);
-    command_text(&b, "$10\r\nXREADGROUP\r\n$5\r\nGROUP\r\n$5\r\n" GROUP "\r\n$2\r\nc1\r\n$5\r\nCOUNT\r\n");
+    command_text(&b, "$10\r\nXREADGROUP\r\n$5\r\nGROUP\r\n$5\r\n" GROUP
+                     "\r\n$2\r\nc1\r\n$5\r\nCOUNT\r\n");
     command_word(&b, count, strlen(count));
-    command_text(&b, "$5\r\nBLOCK\r\n$4\r\n1000\r\n$7\r\nSTREAMS\r\n$6\r\n" STREAM "\r\n$1\r\n>\r\n");
+    command_text(&b,
+                 "$5\r\nBLOCK\r\n$4\r\n1000\r\n$7\r\nSTREAMS\r\n$6\r\n" STREAM "\r\n$1\r\n>\r\n");
     redis_send(reader, &b);
     bytes_free(&b);
 }

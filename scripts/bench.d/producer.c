@@ -2,9 +2,10 @@
  *
  *     producer SOCKET RATE SECONDS SEED
  *
- * An open loop: every event has its due time, sending never waits for a reply (CLIENT REPLY OFF), so a slow Redis
- * cannot slow the pace and hide its own delay. `ts` is CLOCK_MONOTONIC in microseconds, taken right before write().
- * Prints JSON: how many were sent, and how late after their due time (a late producer is a busy machine).
+ * An open loop: every event has its due time, sending never waits for a reply (CLIENT REPLY OFF),
+ * so a slow Redis cannot slow the pace and hide its own delay. `ts` is CLOCK_MONOTONIC in
+ * microseconds, taken right before write(). Prints JSON: how many were sent, and how late after
+ * their due time (a late producer is a busy machine).
  */
 #include "common.h"
 #include "digest.h"
@@ -108,7 +109,9 @@ int main(int argc, char **argv)
     redis_send(c, &out);
     redis_discard(c, 1);
     qsort(late, count, sizeof *late, by_value);
-    printf("{\"sent\": %" PRIu64 ", \"late_p50_us\": %.1f, \"late_p99_us\": %.1f, \"late_max_us\": %.1f}\n", count,
-           (double)late[count / 2] / 1e3, (double)late[count * 99 / 100] / 1e3, (double)late[count - 1] / 1e3);
+    printf("{\"sent\": %" PRIu64
+           ", \"late_p50_us\": %.1f, \"late_p99_us\": %.1f, \"late_max_us\": %.1f}\n",
+           count, (double)late[count / 2] / 1e3, (double)late[count * 99 / 100] / 1e3,
+           (double)late[count - 1] / 1e3);
     return 0;
 }

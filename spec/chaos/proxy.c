@@ -4,18 +4,16 @@
  *
  * Every connection to LISTEN_SOCKET gets one to REDIS_SOCKET: a pair. Bytes pass command by command
  * and reply by reply, so that faults strike between two of them and never by chance inside a
- * payload. Orders come as lines over CONTROL_SOCKET; each is answered "ok", or "error" and a reason:
+ * payload. Orders come as lines over CONTROL_SOCKET; each is answered "ok", or "error" and a
+ * reason:
  *
  *   cut                  all pairs end at once; what is under way is lost (held EXECs stay)
  *   delay MS             everything takes MS longer, each way, from now on; 0: no longer
  *   hold EXEC [MS] [with=NAME]
- *                        the next EXEC is kept back and its client cut off at once; the EXEC reaches
- *                        Redis, on the old connection, after MS or (no MS) at `release`. with=NAME:
- *                        only of a transaction in which a command NAME was queued
- *   hold MULTI [MS] [with=NAME]
- *                        the same with the whole transaction
- *   release              what is held goes to Redis now
- *   swallow EXEC [with=NAME]
+ *                        the next EXEC is kept back and its client cut off at once; the EXEC
+ * reaches Redis, on the old connection, after MS or (no MS) at `release`. with=NAME: only of a
+ * transaction in which a command NAME was queued hold MULTI [MS] [with=NAME] the same with the
+ * whole transaction release              what is held goes to Redis now swallow EXEC [with=NAME]
  *                        the next EXEC is executed, but its reply is lost and its client cut off
  *   disarm               what hold and swallow have asked for and has not happened is called off
  *   count                "ok" and what has happened so far, as name=number
@@ -230,8 +228,8 @@ static bool side_write(struct side *s)
     uint64_t now_ms = clock_now_ms();
     while (s->first != NULL && s->first->due_ms <= now_ms) {
         struct chunk *chunk = s->first;
-        ssize_t put = send(s->fd, chunk->bytes + chunk->sent, chunk->len - chunk->sent,
-                           MSG_NOSIGNAL);
+        ssize_t put =
+            send(s->fd, chunk->bytes + chunk->sent, chunk->len - chunk->sent, MSG_NOSIGNAL);
         if (put < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (put < 0) {

@@ -400,4 +400,3 @@ return tidemill.rule {
     assert.matches("decode +orders +1%-2 +1 +dead", out)
   end)
 end)
-

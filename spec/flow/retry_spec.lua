@@ -284,4 +284,3 @@ describe("a retry", function()
     end)
   end)
 end)
-

@@ -248,4 +248,3 @@ describe("run --embedded", function()
     assert.matches("cannot run redis%-server: is it installed%? %(apt%-get install redis%-server%)", e:log())
   end)
 end)
-

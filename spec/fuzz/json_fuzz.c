@@ -26,11 +26,15 @@ static bool is_same_token(const struct token *a, const struct token *b)
     switch ((enum token_type)a->type) {
     case TOKEN_NUMBER:
     case TOKEN_INT64:
-    case TOKEN_UINT64: return a->u64 == b->u64; /* to the last bit, and the sign of zero */
-    case TOKEN_STRING: return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
+    case TOKEN_UINT64:
+        return a->u64 == b->u64; /* to the last bit, and the sign of zero */
+    case TOKEN_STRING:
+        return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
     case TOKEN_ARRAY:
-    case TOKEN_MAP: return a->len == b->len;
-    default: return true;
+    case TOKEN_MAP:
+        return a->len == b->len;
+    default:
+        return true;
     }
 }
 

@@ -77,16 +77,26 @@ static const struct token *check_object(const struct token *t, const msgpack_obj
 {
     const struct token *next = t + 1;
     switch (o->type) {
-    case MSGPACK_OBJECT_NIL: assert(t->type == TOKEN_NIL); break;
+    case MSGPACK_OBJECT_NIL:
+        assert(t->type == TOKEN_NIL);
+        break;
     case MSGPACK_OBJECT_BOOLEAN:
         assert(t->type == (o->via.boolean ? TOKEN_TRUE : TOKEN_FALSE));
         break;
     case MSGPACK_OBJECT_POSITIVE_INTEGER:
-    case MSGPACK_OBJECT_NEGATIVE_INTEGER: check_integer(t, o); break;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+        check_integer(t, o);
+        break;
     case MSGPACK_OBJECT_FLOAT32:
-    case MSGPACK_OBJECT_FLOAT64: check_number(t, o->via.f64); break;
-    case MSGPACK_OBJECT_STR: check_bytes(t, TOKEN_STRING, o->via.str.ptr, o->via.str.size); break;
-    case MSGPACK_OBJECT_BIN: check_bytes(t, TOKEN_STRING, o->via.bin.ptr, o->via.bin.size); break;
+    case MSGPACK_OBJECT_FLOAT64:
+        check_number(t, o->via.f64);
+        break;
+    case MSGPACK_OBJECT_STR:
+        check_bytes(t, TOKEN_STRING, o->via.str.ptr, o->via.str.size);
+        break;
+    case MSGPACK_OBJECT_BIN:
+        check_bytes(t, TOKEN_STRING, o->via.bin.ptr, o->via.bin.size);
+        break;
     case MSGPACK_OBJECT_EXT:
         check_bytes(t, TOKEN_EXT, o->via.ext.ptr, o->via.ext.size);
         assert(t->ext_type == o->via.ext.type);

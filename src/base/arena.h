@@ -1,4 +1,5 @@
-/* arena.h: memory that is given back all at once. Replies live in one; so do the batches cut from them. */
+/* arena.h: memory that is given back all at once. Replies live in one; so do the batches cut from
+ * them. */
 #ifndef TIDEMILL_BASE_ARENA_H
 #define TIDEMILL_BASE_ARENA_H
 
@@ -12,8 +13,8 @@ struct arena {
     size_t used_bytes;         /* handed out since the last reset */
 };
 
-/* A zeroed struct is an empty arena. Memory is aligned for any type, not cleared, and valid until reset or fini.
- * Aborts when the machine is out of memory. */
+/* A zeroed struct is an empty arena. Memory is aligned for any type, not cleared, and valid until
+ * reset or fini. Aborts when the machine is out of memory. */
 void *arena_alloc(struct arena *a, size_t bytes);
 
 /* Takes all memory back for reuse; keeps at most about `keep` bytes of blocks. */

@@ -1,4 +1,5 @@
-/* buf.h: bytes that grow. The layout is public because the kernel (Lua, through FFI) writes into it directly. */
+/* buf.h: bytes that grow. The layout is public because the kernel (Lua, through FFI) writes into it
+ * directly. */
 #ifndef TIDEMILL_BASE_BUF_H
 #define TIDEMILL_BASE_BUF_H
 
@@ -12,7 +13,8 @@ struct buf {
     size_t cap; /* bytes allocated */
 };
 
-/* Makes room for `more` bytes behind `len`; data may move. Aborts when the machine is out of memory. */
+/* Makes room for `more` bytes behind `len`; data may move. Aborts when the machine is out of
+ * memory. */
 void buf_reserve(struct buf *b, size_t more);
 
 void buf_append(struct buf *b, const void *bytes, size_t len);

@@ -1,4 +1,5 @@
-/* clock.h: the clocks of this machine. Only loops, links and drivers read them; policy gets `now` as an argument. */
+/* clock.h: the clocks of this machine. Only loops, links and drivers read them; policy gets `now`
+ * as an argument. */
 #ifndef TIDEMILL_BASE_CLOCK_H
 #define TIDEMILL_BASE_CLOCK_H
 

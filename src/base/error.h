@@ -1,7 +1,8 @@
 /* error.h: what went wrong, as a code for the program and one sentence for a person.
  *
- * A function that can fail takes a `struct error *` last, returns 0 when all is well and the code otherwise; results
- * leave through out-parameters that failure leaves untouched. The sentence says what, where and what to do. */
+ * A function that can fail takes a `struct error *` last, returns 0 when all is well and the code
+ * otherwise; results leave through out-parameters that failure leaves untouched. The sentence says
+ * what, where and what to do. */
 #ifndef TIDEMILL_BASE_ERROR_H
 #define TIDEMILL_BASE_ERROR_H
 
@@ -24,7 +25,9 @@ struct error {
     char text[1024];
 };
 
-/* Fills `error` (which may be NULL) and returns `code`, so that `return error_set(...)` reads well. */
-int error_set(struct error *error, enum error_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Fills `error` (which may be NULL) and returns `code`, so that `return error_set(...)` reads well.
+ */
+int error_set(struct error *error, enum error_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

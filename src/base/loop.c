@@ -121,7 +121,8 @@ struct loop_timer *loop_timer_open(struct loop *loop, loop_timer_call *call, voi
 
 void loop_timer_start(struct loop_timer *timer, uint64_t after_ms)
 {
-    struct timeval after = {.tv_sec = (time_t)(after_ms / 1000), .tv_usec = (suseconds_t)(after_ms % 1000 * 1000)};
+    struct timeval after = {.tv_sec = (time_t)(after_ms / 1000),
+                            .tv_usec = (suseconds_t)(after_ms % 1000 * 1000)};
     evtimer_add(timer->watch, &after);
 }
 
@@ -150,7 +151,8 @@ static void on_signal(evutil_socket_t number, short what, void *context)
     s->call(s->context, (int)number);
 }
 
-struct loop_signal *loop_signal_open(struct loop *loop, int number, loop_signal_call *call, void *context)
+struct loop_signal *loop_signal_open(struct loop *loop, int number, loop_signal_call *call,
+                                     void *context)
 {
     struct loop_signal *s = zeroed(sizeof *s);
     s->call = call;

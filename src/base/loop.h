@@ -1,6 +1,8 @@
-/* loop.h: one thread's events: readable, writable, after a time, a signal. The only home of libevent.
+/* loop.h: one thread's events: readable, writable, after a time, a signal. The only home of
+ * libevent.
  *
- * Every watcher is an opaque handle that its owner closes; a callback may close any watcher, its own too. */
+ * Every watcher is an opaque handle that its owner closes; a callback may close any watcher, its
+ * own too. */
 #ifndef TIDEMILL_BASE_LOOP_H
 #define TIDEMILL_BASE_LOOP_H
 
@@ -18,7 +20,8 @@ void loop_destroy(struct loop *loop); /* after all its watchers are closed */
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* the run returns after the callback that called this */
 
-/* File descriptors (level triggered). `fd` stays its owner's: close the watcher before the descriptor. */
+/* File descriptors (level triggered). `fd` stays its owner's: close the watcher before the
+ * descriptor. */
 typedef void loop_io_call(void *context, bool readable, bool writable);
 struct loop_io *loop_io_open(struct loop *loop, int fd, loop_io_call *call, void *context);
 void loop_io_want(struct loop_io *io, bool readable, bool writable);
@@ -33,7 +36,8 @@ bool loop_timer_is_started(const struct loop_timer *timer);
 void loop_timer_close(struct loop_timer *timer);
 
 typedef void loop_signal_call(void *context, int number);
-struct loop_signal *loop_signal_open(struct loop *loop, int number, loop_signal_call *call, void *context);
+struct loop_signal *loop_signal_open(struct loop *loop, int number, loop_signal_call *call,
+                                     void *context);
 void loop_signal_close(struct loop_signal *s);
 
 #endif

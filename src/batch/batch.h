@@ -1,6 +1,7 @@
 /* batch.h: what goes from stage to stage: entries, and the effects that rules want for them.
  *
- * The layouts of batch_entry and effect are also in src/runtime/tidemill/cdef.lua; bridge.c compares them at start. */
+ * The layouts of batch_entry and effect are also in src/runtime/tidemill/cdef.lua; bridge.c
+ * compares them at start. */
 #ifndef TIDEMILL_BATCH_BATCH_H
 #define TIDEMILL_BATCH_BATCH_H
 
@@ -17,7 +18,7 @@ struct batch_entry {
     uint32_t run_end;           /* place of the last entry in a row that is of the same stream */
     uint32_t size;              /* bytes of all fields and values */
     uint16_t only;              /* a retry for this rule alone (its number), or 0 */
-    uint16_t attempts;          /* of a retry: how often it failed before; 0 for an entry of a stream */
+    uint16_t attempts; /* of a retry: how often it failed before; 0 for an entry of a stream */
 };
 
 /* A command that a rule wants sent, as bytes of the protocol in the batch's buffer. */

@@ -44,7 +44,8 @@ static void add_number(struct buf *out, const char *name, uint64_t number)
     command_argument_number(out, (long long)number);
 }
 
-void letter_append(struct buf *out, const char *dlq_key, int64_t maxlen, const struct letter *letter)
+void letter_append(struct buf *out, const char *dlq_key, int64_t maxlen,
+                   const struct letter *letter)
 {
     struct buf event = {0};
     if (letter->fields != NULL && letter->size == 0)

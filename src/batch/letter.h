@@ -9,8 +9,8 @@
 
 struct letter {
     const struct reply *fields; /* the raw entry: field, value, …; NULL: none */
-    uint64_t size;              /* when the entry was over the limit and is not kept: its bytes; else 0 */
-    const char *stream, *id;    /* "" when there is none */
+    uint64_t size; /* when the entry was over the limit and is not kept: its bytes; else 0 */
+    const char *stream, *id; /* "" when there is none */
     const char *rule, *version, *reason, *message, *traceback;
     const char *key, *payload;
     size_t key_len, payload_len;
@@ -19,7 +19,8 @@ struct letter {
 };
 
 /* Appends one XADD to `dlq_key`, trimmed to about `maxlen` letters (0: not trimmed). */
-void letter_append(struct buf *out, const char *dlq_key, int64_t maxlen, const struct letter *letter);
+void letter_append(struct buf *out, const char *dlq_key, int64_t maxlen,
+                   const struct letter *letter);
 
 /* Appends a raw entry as a msgpack array of field, value, … */
 void letter_pack_fields(struct buf *out, const struct reply *fields);

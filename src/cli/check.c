@@ -20,7 +20,8 @@ static int check_on_stack(void *context)
         return cli_fail(&error);
     bool is_sound = problems_show(book, stdout);
     if (is_sound && terminal_is_watched(STDOUT_FILENO))
-        printf("%zu rule%s, no mistakes\n", rulebook_count(book), rulebook_count(book) == 1 ? "" : "s");
+        printf("%zu rule%s, no mistakes\n", rulebook_count(book),
+               rulebook_count(book) == 1 ? "" : "s");
     rulebook_destroy(book);
     return is_sound ? EXIT_FINE : EXIT_FAILED;
 }

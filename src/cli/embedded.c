@@ -34,8 +34,9 @@ static void become_server(const struct embedded *e, const char *dir, pid_t paren
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(0);
-    execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", e->socket, "--unixsocketperm", "700", "--dir", dir,
-           "--logfile", e->log, "--appendonly", "yes", "--save", "", "--daemonize", "no", (char *)NULL);
+    execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", e->socket,
+           "--unixsocketperm", "700", "--dir", dir, "--logfile", e->log, "--appendonly", "yes",
+           "--save", "", "--daemonize", "no", (char *)NULL);
     _exit(127);
 }
 
@@ -53,24 +54,30 @@ static int wait_for_server(const struct embedded *e, struct error *error)
         }
         if (waitpid(e->pid, &status, WNOHANG) == e->pid) {
             if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-                return error_set(error, ERROR_SYSTEM, "cannot run redis-server: is it installed? (apt-get install redis-server)");
+                return error_set(
+                    error, ERROR_SYSTEM,
+                    "cannot run redis-server: is it installed? (apt-get install redis-server)");
             return error_set(error, ERROR_SYSTEM, "redis-server ended at once; see %s", e->log);
         }
         usleep(PAUSE_US);
     }
-    return error_set(error, ERROR_SYSTEM, "redis-server did not answer within %d s: %s; see %s", START_MS / 1000, why.text, e->log);
+    return error_set(error, ERROR_SYSTEM, "redis-server did not answer within %d s: %s; see %s",
+                     START_MS / 1000, why.text, e->log);
 }
 
 int embedded_start(const char *dir, struct embedded **out, struct error *error)
 {
     char full[PATH_MAX];
     if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return error_set(error, ERROR_SYSTEM, "cannot make the folder %s: %s", dir, strerror(errno));
+        return error_set(error, ERROR_SYSTEM, "cannot make the folder %s: %s", dir,
+                         strerror(errno));
     if (realpath(dir, full) == NULL)
         return error_set(error, ERROR_SYSTEM, "cannot use the folder %s: %s", dir, strerror(errno));
     if (strlen(full) > 90)
-        return error_set(error, ERROR_SYSTEM, "the path of --embedded is too long for a unix socket (%zu bytes, at most 90): %s",
-                         strlen(full), full);
+        return error_set(
+            error, ERROR_SYSTEM,
+            "the path of --embedded is too long for a unix socket (%zu bytes, at most 90): %s",
+            strlen(full), full);
     struct embedded *e = calloc(1, sizeof *e);
     if (e == NULL)
         abort();
@@ -81,7 +88,8 @@ int embedded_start(const char *dir, struct embedded **out, struct error *error)
     e->pid = fork();
     if (e->pid == 0)
         become_server(e, full, parent);
-    int failed = e->pid < 0 ? error_set(error, ERROR_SYSTEM, "cannot fork: %s", strerror(errno)) : wait_for_server(e, error);
+    int failed = e->pid < 0 ? error_set(error, ERROR_SYSTEM, "cannot fork: %s", strerror(errno))
+                            : wait_for_server(e, error);
     if (failed != 0) {
         embedded_stop(e);
         return failed;

@@ -6,8 +6,8 @@
 
 struct embedded;
 
-/* Starts `redis-server` on the unix socket DIR/redis.sock, its data in DIR (made when it is not there), and waits until it
- * answers. It ends with this process. Errors: ERROR_SYSTEM. */
+/* Starts `redis-server` on the unix socket DIR/redis.sock, its data in DIR (made when it is not
+ * there), and waits until it answers. It ends with this process. Errors: ERROR_SYSTEM. */
 int embedded_start(const char *dir, struct embedded **out, struct error *error);
 
 const char *embedded_url(const struct embedded *e); /* unix://… */

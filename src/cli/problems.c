@@ -8,7 +8,8 @@ bool problems_show(const struct rulebook *book, FILE *out)
     for (size_t i = 0; i < count; i++) {
         const struct rule_problem *p = &problems[i];
         if (p->line > 0)
-            fprintf(out, "%s:%d: %s%s\n", p->file, p->line, p->is_warning ? "warning: " : "", p->message);
+            fprintf(out, "%s:%d: %s%s\n", p->file, p->line, p->is_warning ? "warning: " : "",
+                    p->message);
         else
             fprintf(out, "%s: %s%s\n", p->file, p->is_warning ? "warning: " : "", p->message);
     }

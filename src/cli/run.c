@@ -47,7 +47,8 @@ static void on_hangup(void *context, int number)
 {
     (void)context;
     (void)number;
-    log_repeat(LOG_WARN, "no_reload", "SIGHUP: edited rules are loaded by a restart in this version", NULL);
+    log_repeat(LOG_WARN, "no_reload",
+               "SIGHUP: edited rules are loaded by a restart in this version", NULL);
 }
 
 static void write_status(void *context, struct buf *answer)
@@ -124,5 +125,6 @@ int cli_run(const struct config *config, int argc, char **argv)
     (void)argc;
     (void)argv;
     signal(SIGPIPE, SIG_IGN);
-    return stack_run(run_on_stack, (void *)config, &status, &error) != 0 ? cli_fail(&error) : status;
+    return stack_run(run_on_stack, (void *)config, &status, &error) != 0 ? cli_fail(&error)
+                                                                         : status;
 }

@@ -42,13 +42,16 @@ static int set_address(const char *path, struct sockaddr_un *address, struct err
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address->sun_path)
-        return error_set(error, ERROR_USAGE, "the path of the control socket is too long (at most %zu bytes): %s",
+        return error_set(error, ERROR_USAGE,
+                         "the path of the control socket is too long (at most %zu bytes): %s",
                          sizeof address->sun_path - 1, path);
     strcpy(address->sun_path, path);
     return 0;
 }
 
-/* ── the engine's side ──────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── the engine's side
+ * ────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void asker_close(struct asker *a)
 {
@@ -79,7 +82,8 @@ static void on_asker(void *context, bool readable, bool writable)
 {
     struct asker *a = context;
     if (readable) {
-        ssize_t got = recv(a->fd, a->question + a->question_len, sizeof a->question - a->question_len, MSG_DONTWAIT);
+        ssize_t got = recv(a->fd, a->question + a->question_len,
+                           sizeof a->question - a->question_len, MSG_DONTWAIT);
         if (got <= 0 && !(got < 0 && errno == EAGAIN)) {
             asker_close(a);
             return;
@@ -92,7 +96,8 @@ static void on_asker(void *context, bool readable, bool writable)
         return;
     }
     if (writable) {
-        ssize_t put = send(a->fd, a->answer.data + a->sent, a->answer.len - a->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t put = send(a->fd, a->answer.data + a->sent, a->answer.len - a->sent,
+                           MSG_DONTWAIT | MSG_NOSIGNAL);
         if (put < 0 && errno == EAGAIN)
             return;
         a->sent += put > 0 ? (size_t)put : 0;
@@ -142,31 +147,38 @@ static int listen_at(struct control_socket *s, struct error *error)
     if (set_address(s->path, &address, error) != 0 || runtime_dir_prepare(s->path, error) != 0)
         return (int)error->code;
     if (!clear_path(&address))
-        return error_set(error, ERROR_SYSTEM, "another engine answers on the control socket %s; name another with --control PATH",
-                         s->path);
+        return error_set(
+            error, ERROR_SYSTEM,
+            "another engine answers on the control socket %s; name another with --control PATH",
+            s->path);
     s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     mode_t before = umask(0177);
-    int failed = bind(s->fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(s->fd, 16) != 0;
+    int failed =
+        bind(s->fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(s->fd, 16) != 0;
     int cause = errno;
     umask(before);
     if (failed)
-        return error_set(error, ERROR_SYSTEM, "cannot open the control socket %s: %s; name another with --control PATH", s->path,
-                         strerror(cause));
+        return error_set(error, ERROR_SYSTEM,
+                         "cannot open the control socket %s: %s; name another with --control PATH",
+                         s->path, strerror(cause));
     return 0;
 }
 
-int control_socket_open(struct loop *loop, const char *path, bool is_asked_for, void (*write_status)(void *context, struct buf *),
-                        void *context, struct control_socket **out, struct error *error)
+int control_socket_open(struct loop *loop, const char *path, bool is_asked_for,
+                        void (*write_status)(void *context, struct buf *), void *context,
+                        struct control_socket **out, struct error *error)
 {
     struct control_socket *s = calloc(1, sizeof *s);
     struct error why = {0};
     if (s == NULL)
         abort();
-    *s = (struct control_socket){.loop = loop, .fd = -1, .write_status = write_status, .context = context};
+    *s = (struct control_socket){
+        .loop = loop, .fd = -1, .write_status = write_status, .context = context};
     snprintf(s->path, sizeof s->path, "%s", path);
-    int failed = strlen(path) < sizeof s->path
-                     ? listen_at(s, &why)
-                     : error_set(&why, ERROR_USAGE, "the path of the control socket is too long: %s", path);
+    int failed =
+        strlen(path) < sizeof s->path
+            ? listen_at(s, &why)
+            : error_set(&why, ERROR_USAGE, "the path of the control socket is too long: %s", path);
     if (failed == 0) {
         s->io = loop_io_open(loop, s->fd, on_connection, s);
         loop_io_want(s->io, true, false);
@@ -182,7 +194,8 @@ int control_socket_open(struct loop *loop, const char *path, bool is_asked_for, 
             *error = why;
         return failed;
     }
-    log_line(LOG_WARN, "no_control", "`tidemill status` will not find this engine", "cause", why.text, NULL);
+    log_line(LOG_WARN, "no_control", "`tidemill status` will not find this engine", "cause",
+             why.text, NULL);
     return 0;
 }
 
@@ -198,9 +211,12 @@ void control_socket_close(struct control_socket *s)
     free(s);
 }
 
-/* ── the asking side ────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── the asking side
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
-int control_socket_ask(const char *path, const char *question, struct buf *answer_out, struct error *error)
+int control_socket_ask(const char *path, const char *question, struct buf *answer_out,
+                       struct error *error)
 {
     struct sockaddr_un address;
     struct timeval patience = {.tv_sec = ANSWER_SECONDS};
@@ -211,13 +227,17 @@ int control_socket_ask(const char *path, const char *question, struct buf *answe
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     int failed = 0;
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
-        failed = error_set(error, ERROR_CONNECTION, "no engine answers on %s (%s); is `tidemill run` running, with the same --group and "
-                           "--control?", path, strerror(errno));
+        failed = error_set(
+            error, ERROR_CONNECTION,
+            "no engine answers on %s (%s); is `tidemill run` running, with the same --group and "
+            "--control?",
+            path, strerror(errno));
         goto out;
     }
     int len = snprintf(line, sizeof line, "%s\n", question);
     if (send(fd, line, (size_t)len, MSG_NOSIGNAL) != len) {
-        failed = error_set(error, ERROR_CONNECTION, "the engine on %s does not listen: %s", path, strerror(errno));
+        failed = error_set(error, ERROR_CONNECTION, "the engine on %s does not listen: %s", path,
+                           strerror(errno));
         goto out;
     }
     for (;;) {
@@ -226,7 +246,8 @@ int control_socket_ask(const char *path, const char *question, struct buf *answe
         if (got == 0)
             break;
         if (got < 0) {
-            failed = error_set(error, ERROR_TIMEOUT, "the engine on %s did not answer within %d s", path, ANSWER_SECONDS);
+            failed = error_set(error, ERROR_TIMEOUT, "the engine on %s did not answer within %d s",
+                               path, ANSWER_SECONDS);
             break;
         }
         answer_out->len += (size_t)got;

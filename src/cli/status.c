@@ -1,4 +1,5 @@
-/* status.c: `tidemill status`: asks the running engine over its control socket (worker/status.h says what it answers). */
+/* status.c: `tidemill status`: asks the running engine over its control socket (worker/status.h
+ * says what it answers). */
 #include "base/terminal.h"
 #include "cli/cli.h"
 #include "cli/socket.h"

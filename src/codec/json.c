@@ -13,8 +13,8 @@
  * suffices up to 15 elements, as in nearly every event. Wider ones are noted, and their bodies move
  * once, at the end, back to front.
  */
-#include "base/escape.h"
 #include "codec/json.h"
+#include "base/escape.h"
 #include "codec/word8.h"
 
 #include <assert.h>

@@ -43,14 +43,22 @@ struct writer {
 static char escape_letter(uint8_t c)
 {
     switch (c) {
-    case '"': return '"';
-    case '\\': return '\\';
-    case '\b': return 'b';
-    case '\f': return 'f';
-    case '\n': return 'n';
-    case '\r': return 'r';
-    case '\t': return 't';
-    default: return 'u';
+    case '"':
+        return '"';
+    case '\\':
+        return '\\';
+    case '\b':
+        return 'b';
+    case '\f':
+        return 'f';
+    case '\n':
+        return 'n';
+    case '\r':
+        return 'r';
+    case '\t':
+        return 't';
+    default:
+        return 'u';
     }
 }
 
@@ -168,16 +176,33 @@ static void write_ext(struct buf *out, const struct token *t)
 static void write_scalar(struct buf *out, const struct token *t)
 {
     switch ((enum token_type)t->type) {
-    case TOKEN_NIL: buf_append_text(out, "null"); return;
-    case TOKEN_TRUE: buf_append_text(out, "true"); return;
-    case TOKEN_FALSE: buf_append_text(out, "false"); return;
-    case TOKEN_NUMBER: write_double(out, t->number); return;
-    case TOKEN_INT64: write_signed(out, t->i64); return;
-    case TOKEN_UINT64: write_unsigned(out, false, t->u64); return;
-    case TOKEN_STRING: write_string(out, t->bytes, t->len); return;
-    case TOKEN_EXT: write_ext(out, t); return;
+    case TOKEN_NIL:
+        buf_append_text(out, "null");
+        return;
+    case TOKEN_TRUE:
+        buf_append_text(out, "true");
+        return;
+    case TOKEN_FALSE:
+        buf_append_text(out, "false");
+        return;
+    case TOKEN_NUMBER:
+        write_double(out, t->number);
+        return;
+    case TOKEN_INT64:
+        write_signed(out, t->i64);
+        return;
+    case TOKEN_UINT64:
+        write_unsigned(out, false, t->u64);
+        return;
+    case TOKEN_STRING:
+        write_string(out, t->bytes, t->len);
+        return;
+    case TOKEN_EXT:
+        write_ext(out, t);
+        return;
     case TOKEN_ARRAY:
-    case TOKEN_MAP: break;
+    case TOKEN_MAP:
+        break;
     }
     assert(!"a container is no scalar");
 }

@@ -246,34 +246,68 @@ static const uint8_t *read_scalar(struct scan *s, struct token *t)
     const uint8_t *content = head + form->head_bytes;
 
     switch (*s->at) {
-    case 0xc0: token_plain(t, TOKEN_NIL); break;
-    case 0xc2: token_plain(t, TOKEN_FALSE); break;
-    case 0xc3: token_plain(t, TOKEN_TRUE); break;
-    case 0xca: token_float32(t, head); break;
-    case 0xcb: token_float64(t, head); break;
-    case 0xcc: token_number(t, head[0]); break;
-    case 0xcd: token_number(t, big_u16(head)); break;
-    case 0xce: token_number(t, big_u32(head)); break;
-    case 0xcf: token_unsigned(t, big_u64(head)); break;
-    case 0xd0: token_number(t, (int8_t)head[0]); break;
-    case 0xd1: token_number(t, (int16_t)big_u16(head)); break;
-    case 0xd2: token_number(t, (int32_t)big_u32(head)); break;
-    case 0xd3: token_signed(t, (int64_t)big_u64(head)); break;
+    case 0xc0:
+        token_plain(t, TOKEN_NIL);
+        break;
+    case 0xc2:
+        token_plain(t, TOKEN_FALSE);
+        break;
+    case 0xc3:
+        token_plain(t, TOKEN_TRUE);
+        break;
+    case 0xca:
+        token_float32(t, head);
+        break;
+    case 0xcb:
+        token_float64(t, head);
+        break;
+    case 0xcc:
+        token_number(t, head[0]);
+        break;
+    case 0xcd:
+        token_number(t, big_u16(head));
+        break;
+    case 0xce:
+        token_number(t, big_u32(head));
+        break;
+    case 0xcf:
+        token_unsigned(t, big_u64(head));
+        break;
+    case 0xd0:
+        token_number(t, (int8_t)head[0]);
+        break;
+    case 0xd1:
+        token_number(t, (int16_t)big_u16(head));
+        break;
+    case 0xd2:
+        token_number(t, (int32_t)big_u32(head));
+        break;
+    case 0xd3:
+        token_signed(t, (int64_t)big_u64(head));
+        break;
     case 0xc4:
-    case 0xd9: return read_string(s, t, content, head[0]);
+    case 0xd9:
+        return read_string(s, t, content, head[0]);
     case 0xc5:
-    case 0xda: return read_string(s, t, content, big_u16(head));
+    case 0xda:
+        return read_string(s, t, content, big_u16(head));
     case 0xc6:
-    case 0xdb: return read_string(s, t, content, big_u32(head));
-    case 0xc7: return read_ext(s, t, content, head[0]);
-    case 0xc8: return read_ext(s, t, content, big_u16(head));
-    case 0xc9: return read_ext(s, t, content, big_u32(head));
+    case 0xdb:
+        return read_string(s, t, content, big_u32(head));
+    case 0xc7:
+        return read_ext(s, t, content, head[0]);
+    case 0xc8:
+        return read_ext(s, t, content, big_u16(head));
+    case 0xc9:
+        return read_ext(s, t, content, big_u32(head));
     case 0xd4:
     case 0xd5:
     case 0xd6:
     case 0xd7:
-    case 0xd8: return read_ext(s, t, content, 1u << (*s->at - 0xd4));
-    default: return fail_form(s);
+    case 0xd8:
+        return read_ext(s, t, content, 1u << (*s->at - 0xd4));
+    default:
+        return fail_form(s);
     }
     return content;
 }

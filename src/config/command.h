@@ -18,7 +18,7 @@ enum command_id {
 };
 
 #define COMMAND_BIT(id) (1u << (id))
-#define COMMAND_ALL     (COMMAND_BIT(COMMAND_COUNT) - 1)
+#define COMMAND_ALL (COMMAND_BIT(COMMAND_COUNT) - 1)
 
 struct command {
     const char *name;

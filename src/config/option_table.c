@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RUN              COMMAND_BIT(COMMAND_RUN)
-#define CHECK            COMMAND_BIT(COMMAND_CHECK)
-#define SEND             COMMAND_BIT(COMMAND_SEND)
-#define TAIL             COMMAND_BIT(COMMAND_TAIL)
-#define DLQ              COMMAND_BIT(COMMAND_DLQ)
-#define STATE            COMMAND_BIT(COMMAND_STATE)
-#define STATUS           COMMAND_BIT(COMMAND_STATUS)
-#define AT(field)        .at = offsetof(struct config, field)
+#define RUN COMMAND_BIT(COMMAND_RUN)
+#define CHECK COMMAND_BIT(COMMAND_CHECK)
+#define SEND COMMAND_BIT(COMMAND_SEND)
+#define TAIL COMMAND_BIT(COMMAND_TAIL)
+#define DLQ COMMAND_BIT(COMMAND_DLQ)
+#define STATE COMMAND_BIT(COMMAND_STATE)
+#define STATUS COMMAND_BIT(COMMAND_STATUS)
+#define AT(field) .at = offsetof(struct config, field)
 #define AT_STREAM(field) .home = HOME_STREAM, .at = offsetof(struct config_stream, field)
 #define AT_OUTPUT(field) .home = HOME_OUTPUT, .at = offsetof(struct config_output, field)
 

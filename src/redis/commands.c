@@ -327,9 +327,8 @@ static int check_flags(const struct entry *e, struct error *error)
 static int check_arity(const struct entry *e, int argc, struct error *error)
 {
     char text[NAME_MOST];
-    int words = strchr(e->name, '|') != NULL
-                    ? 2
-                    : 1; /* of the name, which nobody counts as arguments */
+    int words =
+        strchr(e->name, '|') != NULL ? 2 : 1; /* of the name, which nobody counts as arguments */
     int least = (e->arity < 0 ? -e->arity : e->arity) - words;
     if (e->arity >= 0 ? argc == e->arity : argc >= -e->arity)
         return 0;
@@ -372,8 +371,8 @@ static int check_sort_patterns(const struct entry *e, int argc, const char *cons
             return refuse(error, e->name,
                           "its pattern could reach the engine's own keys; begin it with the words "
                           "that your keys begin with");
-        verdict->reads_any_key = verdict->reads_any_key ||
-                                 memchr(argv[i + 1], '*', lens[i + 1]) != NULL;
+        verdict->reads_any_key =
+            verdict->reads_any_key || memchr(argv[i + 1], '*', lens[i + 1]) != NULL;
     }
     return 0;
 }

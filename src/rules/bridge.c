@@ -1,5 +1,5 @@
-/* bridge.c: the host of the kernel. The functions that the kernel calls through FFI stand at the end; they are not in bridge.h
- * because nobody else may call them. */
+/* bridge.c: the host of the kernel. The functions that the kernel calls through FFI stand at the
+ * end; they are not in bridge.h because nobody else may call them. */
 #include "rules/bridge.h"
 
 #include "base/clock.h"
@@ -40,14 +40,14 @@ struct bridge {
     char dlq_key[256];
     lua_Integer id; /* of the kernel's record of this partition */
     double first_clock_ms, redis_ms;
-    bool is_new; /* the batch has been put, and not run yet */
+    bool is_new;     /* the batch has been put, and not run yet */
     struct buf json; /* msgpack of an event that came as JSON */
     struct want *wants;
     uint32_t want_cap;
     struct buf want_keys;
     struct {
         uint32_t rule, first, count;
-    } *groups; /* of wants: one HMGET each */
+    } * groups; /* of wants: one HMGET each */
     size_t group_count, group_cap;
     const struct reply **answers;
     uint32_t answer_count, answer_cap;
@@ -81,20 +81,26 @@ int32_t bridge_decode(struct bridge *b, uint32_t i);
 struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key, size_t len);
 void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len);
 int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot);
-void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms);
-void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head, size_t head_len, const void *payload,
-                 size_t len);
+void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len,
+                uint32_t head, double expiry_ms);
+void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head,
+                 size_t head_len, const void *payload, size_t len);
 void bridge_discard(struct bridge *b);
-void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version, const char *reason, const char *message,
-                   const char *traceback, const char *key, size_t key_len, const char *payload, size_t payload_len);
+void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version,
+                   const char *reason, const char *message, const char *traceback, const char *key,
+                   size_t key_len, const char *payload, size_t payload_len);
 bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
-void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command, size_t len);
+void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
+                   size_t len);
 void bridge_log(const char *level, const char *rule, const char *text);
 double bridge_clock(void);
 
-/* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── life
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
-int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out, struct error *error)
+int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out,
+                  struct error *error)
 {
     struct bridge *b = must(calloc(1, sizeof *b));
     b->book = book;
@@ -176,18 +182,23 @@ const struct reply *bridge_answer(const struct bridge *b, uint32_t number)
     return b->answers[number];
 }
 
-/* ── a batch ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── a batch
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
-void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t count, double clock_ms, double redis_ms)
+void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t count,
+                      double clock_ms, double redis_ms)
 {
     double clock = clock_ms;
     for (uint32_t i = 0; i < count; i++) {
-        if (entries[i].attempts == 0 && entries[i].ms > clock && (redis_ms == 0 || entries[i].ms <= redis_ms + b->options.future_ms))
+        if (entries[i].attempts == 0 && entries[i].ms > clock &&
+            (redis_ms == 0 || entries[i].ms <= redis_ms + b->options.future_ms))
             clock = entries[i].ms;
         entries[i].clock_ms = clock;
     }
     for (uint32_t i = count; i-- > 0;)
-        entries[i].run_end = i + 1 < count && entries[i + 1].stream == entries[i].stream && entries[i + 1].only == entries[i].only
+        entries[i].run_end = i + 1 < count && entries[i + 1].stream == entries[i].stream &&
+                                     entries[i + 1].only == entries[i].only
                                  ? entries[i + 1].run_end
                                  : i;
     b->view.entries = entries;
@@ -199,8 +210,8 @@ void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t co
     b->is_new = true;
 }
 
-int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status, uint32_t *processed, const char **stopped,
-               struct error *error)
+int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status,
+               uint32_t *processed, const char **stopped, struct error *error)
 {
     lua_State *L = vm_lua(b->vm);
     b->view.deadline_ms = (double)deadline_ms;
@@ -210,7 +221,8 @@ int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *statu
     b->view.requests.len = 0;
     rulebook_push(b->book, "run");
     const struct batch_entry *first = b->view.entries;
-    bool is_plain = b->is_new && b->view.entry_count > 0 && first->run_end + 1 == b->view.entry_count && first->only == 0;
+    bool is_plain = b->is_new && b->view.entry_count > 0 &&
+                    first->run_end + 1 == b->view.entry_count && first->only == 0;
     lua_pushinteger(L, b->id);
     lua_pushinteger(L, b->is_new ? (lua_Integer)b->view.entry_count : 0);
     lua_pushinteger(L, is_plain ? (lua_Integer)first->stream : 0);
@@ -239,14 +251,16 @@ static int compare_wants(const void *left, const void *right)
     return a->at < b->at ? -1 : a->at > b->at;
 }
 
-void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out, struct bridge_wants *wants)
+void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out,
+                  struct bridge_wants *wants)
 {
     b->group_count = 0;
     if (b->view.want_count > 1)
         qsort(b->wants, b->view.want_count, sizeof *b->wants, compare_wants);
     for (uint32_t first = 0; first < b->view.want_count;) {
         uint32_t rule = b->wants[first].rule, count = 1;
-        while (first + count < b->view.want_count && b->wants[first + count].rule == rule && count < WANT_KEYS_PER_COMMAND)
+        while (first + count < b->view.want_count && b->wants[first + count].rule == rule &&
+               count < WANT_KEYS_PER_COMMAND)
             count++;
         if (b->group_count == b->group_cap) {
             b->group_cap = b->group_cap > 0 ? b->group_cap * 2 : 16;
@@ -275,10 +289,11 @@ bool bridge_take_states(struct bridge *b, size_t number, const struct reply *rep
     bool is_fine = reply->type == REPLY_ARRAY && reply->count == b->groups[number].count;
     for (uint32_t i = 0; i < b->groups[number].count; i++) {
         const struct want *want = &b->wants[b->groups[number].first + i];
-        const struct reply *value = reply->type == REPLY_ARRAY && i < reply->count ? reply->elements[i] : NULL;
+        const struct reply *value =
+            reply->type == REPLY_ARRAY && i < reply->count ? reply->elements[i] : NULL;
         bool has_value = value != NULL && value->type == REPLY_STRING;
-        is_fine &= states_load(b->states, want->rule, b->want_keys.data + want->at, want->len, has_value ? value->text : NULL,
-                               has_value ? value->len : 0);
+        is_fine &= states_load(b->states, want->rule, b->want_keys.data + want->at, want->len,
+                               has_value ? value->text : NULL, has_value ? value->len : 0);
     }
     return is_fine;
 }
@@ -341,7 +356,9 @@ static void forget_batch(struct bridge *b)
 
 void bridge_seal(struct bridge *b, struct sealed_batch *into)
 {
-    struct sealed_batch sealed = {.out = b->view.out, .effects = b->view.effects, .count = b->view.effect_count,
+    struct sealed_batch sealed = {.out = b->view.out,
+                                  .effects = b->view.effects,
+                                  .count = b->view.effect_count,
                                   .cap = b->view.effect_cap};
     b->view.out = into->out;
     b->view.effects = into->effects;
@@ -370,7 +387,9 @@ double bridge_clock_ms(const struct bridge *b)
     return b->view.clock_ms;
 }
 
-/* ── refusals ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── refusals
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void set_has_refusals(struct bridge *b)
 {
@@ -381,8 +400,8 @@ static void set_has_refusals(struct bridge *b)
     (void)vm_call(b->vm, 2, 0, NULL);
 }
 
-void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect, const char *command,
-                   const char *message)
+void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect,
+                   const char *command, const char *message)
 {
     b->refusals = must(realloc(b->refusals, (b->refusal_count + 1) * sizeof *b->refusals));
     struct refusal *r = &b->refusals[b->refusal_count++];
@@ -415,7 +434,8 @@ void bridge_forget_refusals(struct bridge *b)
         set_has_refusals(b);
 }
 
-void bridge_describe(const struct bridge *b, const struct batch_entry *entry, uint32_t rule, struct letter *letter, char id[48])
+void bridge_describe(const struct bridge *b, const struct batch_entry *entry, uint32_t rule,
+                     struct letter *letter, char id[48])
 {
     snprintf(id, 48, "%.0f-%llu", entry->ms, (unsigned long long)entry->seq);
     letter->fields = entry->fields;
@@ -429,8 +449,8 @@ void bridge_describe(const struct bridge *b, const struct batch_entry *entry, ui
     letter->attempts = entry->attempts + 1u;
 }
 
-/* ── called by the kernel ───────────────────────────────────────────────────────────────────────────────────────────── */
-
+/* ── called by the kernel
+ * ───────────────────────────────────────────────────────────────────────────────────────────── */
 
 static int32_t undecodable(struct bridge *b, const char *format, const char *text)
 {
@@ -455,7 +475,8 @@ static int32_t decode_fields(struct bridge *b, const struct reply *fields)
     tokens->list[0] = (struct token){.len = fields->count / 2, .size = count, .type = TOKEN_MAP};
     for (uint32_t k = 0; k < fields->count; k++) {
         const struct reply *text = fields->elements[k];
-        tokens->list[k + 1] = (struct token){.bytes = text->text, .len = (uint32_t)text->len, .size = 1, .type = TOKEN_STRING};
+        tokens->list[k + 1] = (struct token){
+            .bytes = text->text, .len = (uint32_t)text->len, .size = 1, .type = TOKEN_STRING};
     }
     b->view.texts = 1;
     return shapes_number(b->shapes, tokens->list, &b->last_event_shape);
@@ -482,7 +503,8 @@ static int32_t decode_json(struct bridge *b, const struct reply *value)
 {
     struct error error;
     b->json.len = 0;
-    if (json_to_msgpack(value->text, value->len, b->options.event_limits.depth, &b->json, &error) != 0)
+    if (json_to_msgpack(value->text, value->len, b->options.event_limits.depth, &b->json, &error) !=
+        0)
         return undecodable(b, "JSON: %s", error.text);
     if (!((unsigned char)b->json.data[0] >= 0x80 && (unsigned char)b->json.data[0] <= 0x8f) &&
         (unsigned char)b->json.data[0] != 0xde && (unsigned char)b->json.data[0] != 0xdf)
@@ -490,22 +512,26 @@ static int32_t decode_json(struct bridge *b, const struct reply *value)
     return decode_msgpack(b, b->json.data, b->json.len);
 }
 
-/* The tokens of entry i, and the number of their shape; -1: no shape; -2: cannot be decoded (view.fault says why). */
+/* The tokens of entry i, and the number of their shape; -1: no shape; -2: cannot be decoded
+ * (view.fault says why). */
 int32_t bridge_decode(struct bridge *b, uint32_t i)
 {
     const struct batch_entry *entry = &b->view.entries[i];
     const struct reply *fields = entry->fields;
     b->view.clock_ms = entry->clock_ms;
     b->view.texts = 0;
-    b->view.is_future = entry->attempts == 0 && b->redis_ms > 0 && entry->ms > b->redis_ms + b->options.future_ms;
+    b->view.is_future =
+        entry->attempts == 0 && b->redis_ms > 0 && entry->ms > b->redis_ms + b->options.future_ms;
     if (b->view.is_future) {
-        snprintf(b->view.fault, sizeof b->view.fault, "the entry's ID is %.0f ms ahead of Redis' clock, more than `future` allows",
+        snprintf(b->view.fault, sizeof b->view.fault,
+                 "the entry's ID is %.0f ms ahead of Redis' clock, more than `future` allows",
                  entry->ms - b->redis_ms);
         return -2;
     }
     if (entry->size > b->options.event_bytes) {
-        snprintf(b->view.fault, sizeof b->view.fault, "the entry has %u bytes, more than limits.event_kb allows (%zu)",
-                 entry->size, b->options.event_bytes);
+        snprintf(b->view.fault, sizeof b->view.fault,
+                 "the entry has %u bytes, more than limits.event_kb allows (%zu)", entry->size,
+                 b->options.event_bytes);
         return -2;
     }
     const struct reply *value = fields->count == 2 ? fields->elements[1] : NULL;
@@ -518,11 +544,15 @@ int32_t bridge_decode(struct bridge *b, uint32_t i)
         return decode_fields(b, fields);
     case CODEC_MSGPACK:
         if (value == NULL)
-            return undecodable(b, "the stream's codec is msgpack, which takes one field; the entry has %s", "several");
+            return undecodable(
+                b, "the stream's codec is msgpack, which takes one field; the entry has %s",
+                "several");
         return decode_msgpack(b, value->text, value->len);
     case CODEC_JSON:
         if (value == NULL)
-            return undecodable(b, "the stream's codec is json, which takes one field; the entry has %s", "several");
+            return undecodable(
+                b, "the stream's codec is json, which takes one field; the entry has %s",
+                "several");
         return decode_json(b, value);
     default:
         return decode_fields(b, fields);
@@ -540,28 +570,33 @@ void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len)
         b->want_cap = b->want_cap > 0 ? b->want_cap * 2 : 256;
         b->wants = must(realloc(b->wants, b->want_cap * sizeof *b->wants));
     }
-    b->wants[b->view.want_count++] = (struct want){.rule = rule, .at = b->want_keys.len, .len = len};
+    b->wants[b->view.want_count++] =
+        (struct want){.rule = rule, .at = b->want_keys.len, .len = len};
     buf_append(&b->want_keys, key, len);
 }
 
-/* The tokens of a state that is there; the state itself begins at token 3. The bytes were checked when they were loaded, but
- * only their head: a state that does not decode counts as empty. */
+/* The tokens of a state that is there; the state itself begins at token 3. The bytes were checked
+ * when they were loaded, but only their head: a state that does not decode counts as empty. */
 int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot)
 {
     static const struct msgpack_limits limits = {.depth = 128, .elements = 1u << 24};
     static const char empty[] = "\x93\x00\x01\x80";
     struct tokens *tokens = &b->view.state_tokens;
     struct error error;
-    if (msgpack_tokens(slot->bytes, slot->len, &limits, tokens, &error) != 0 || tokens->list[0].len != 3 ||
+    if (msgpack_tokens(slot->bytes, slot->len, &limits, tokens, &error) != 0 ||
+        tokens->list[0].len != 3 ||
         (tokens->list[3].type != TOKEN_MAP && tokens->list[3].type != TOKEN_ARRAY)) {
-        log_repeat(LOG_ERROR, "state_unreadable", "a state in Redis cannot be read and counts as empty", "cause", error.text, NULL);
+        log_repeat(LOG_ERROR, "state_unreadable",
+                   "a state in Redis cannot be read and counts as empty", "cause", error.text,
+                   NULL);
         int failed = msgpack_tokens(empty, sizeof empty - 1, &limits, tokens, &error);
         assert(failed == 0);
     }
     return shapes_number(b->shapes, &tokens->list[3], &b->last_state_shape);
 }
 
-void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len, uint32_t head, double expiry_ms)
+void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len,
+                uint32_t head, double expiry_ms)
 {
     states_put(b->states, slot, bytes, len, head, expiry_ms, b->view.clock_ms);
 }
@@ -597,8 +632,8 @@ static void add_effect(struct bridge_view *v, uint32_t rule, uint32_t ordinal, s
 }
 
 /* One more effect: an XADD whose bytes up to the length of its payload are `head`. */
-void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head, size_t head_len, const void *payload,
-                 size_t len)
+void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head,
+                 size_t head_len, const void *payload, size_t len)
 {
     struct bridge_view *v = &b->view;
     buf_reserve(&v->out, head_len + len + 32);
@@ -615,7 +650,8 @@ void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *
 }
 
 /* One more effect: a whole command. */
-void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command, size_t len)
+void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
+                   size_t len)
 {
     struct bridge_view *v = &b->view;
     buf_reserve(&v->out, len);
@@ -636,12 +672,18 @@ void bridge_discard(struct bridge *b)
     b->answer_count = 0;
 }
 
-void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version, const char *reason, const char *message,
-                   const char *traceback, const char *key, size_t key_len, const char *payload, size_t payload_len)
+void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version,
+                   const char *reason, const char *message, const char *traceback, const char *key,
+                   size_t key_len, const char *payload, size_t payload_len)
 {
     char id[48];
-    struct letter letter = {.reason = reason, .message = message, .traceback = traceback, .key = key, .key_len = key_len,
-                            .payload = payload, .payload_len = payload_len};
+    struct letter letter = {.reason = reason,
+                            .message = message,
+                            .traceback = traceback,
+                            .key = key,
+                            .key_len = key_len,
+                            .payload = payload,
+                            .payload_len = payload_len};
     bridge_describe(b, &b->view.entries[i], 0, &letter, id);
     letter.rule = rule;
     letter.version = version;
@@ -655,10 +697,11 @@ bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ord
     const struct batch_entry *entry = &b->view.entries[i];
     for (size_t k = 0; k < b->refusal_count; k++) {
         const struct refusal *r = &b->refusals[k];
-        if (r->ms != entry->ms || r->seq != entry->seq || r->stream != entry->stream || r->rule != rule || r->ordinal != ordinal)
+        if (r->ms != entry->ms || r->seq != entry->seq || r->stream != entry->stream ||
+            r->rule != rule || r->ordinal != ordinal)
             continue;
-        bridge_letter(b, i, rulebook_rule_name(b->book, rule), rulebook_rule_version(b->book, rule), "refused", r->message, "",
-                      "", 0, r->command, r->command_len);
+        bridge_letter(b, i, rulebook_rule_name(b->book, rule), rulebook_rule_version(b->book, rule),
+                      "refused", r->message, "", "", 0, r->command, r->command_len);
         return true;
     }
     return false;

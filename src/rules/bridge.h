@@ -1,11 +1,13 @@
-/* bridge.h: between the engine in C and the kernel in Lua: one bridge a partition, in one set of rules.
+/* bridge.h: between the engine in C and the kernel in Lua: one bridge a partition, in one set of
+ * rules.
  *
- * The kernel reads entries from it as tokens and writes effects into it through FFI, in compiled code; nothing is copied in
- * between. What the kernel sees is `struct bridge_view` (cdef.lua: struct bridge); the rest of the bridge is C's own.
+ * The kernel reads entries from it as tokens and writes effects into it through FFI, in compiled
+ * code; nothing is copied in between. What the kernel sees is `struct bridge_view` (cdef.lua:
+ * struct bridge); the rest of the bridge is C's own.
  *
- *     bridge_put_batch ──> bridge_run ──> BRIDGE_DONE: effects, letters, changed states are there for the commit
- *                             ▲  │
- *      bridge_take_… ─────────┘  └──> BRIDGE_WAIT: states and answers are wanted (bridge_wants) */
+ *     bridge_put_batch ──> bridge_run ──> BRIDGE_DONE: effects, letters, changed states are there
+ * for the commit ▲  │ bridge_take_… ─────────┘  └──> BRIDGE_WAIT: states and answers are wanted
+ * (bridge_wants) */
 #ifndef TIDEMILL_RULES_BRIDGE_H
 #define TIDEMILL_RULES_BRIDGE_H
 
@@ -25,15 +27,17 @@ struct bridge_view {
     struct batch_entry *entries;
     struct effect *effects;
     uint32_t entry_count, effect_count, effect_cap, letter_count;
-    uint32_t at_entry, at_rule; /* what is running: entry, and rule number from 1 (0: the kernel itself) */
+    uint32_t at_entry,
+        at_rule; /* what is running: entry, and rule number from 1 (0: the kernel itself) */
     uint32_t request_count, want_count;
-    double clock_ms, deadline_ms; /* the position's clock; when to stop taking events (coarse monotonic) */
+    double clock_ms,
+        deadline_ms; /* the position's clock; when to stop taking events (coarse monotonic) */
     struct tokens event_tokens, state_tokens;
     struct buf out, letters, requests; /* commands as bytes: effects, letters, lookups */
     uint8_t is_unordered;              /* effects are not in the order of (entry, rule, ordinal) */
     uint8_t is_stopped, texts;         /* texts: the entry came as plain fields */
-    uint8_t is_future; /* why it could not: its ID is too far ahead */
-    char fault[508]; /* why the entry could not be decoded */
+    uint8_t is_future;                 /* why it could not: its ID is too far ahead */
+    char fault[508];                   /* why the entry could not be decoded */
 };
 
 struct bridge;
@@ -48,7 +52,8 @@ struct bridge_options {
 };
 
 /* `book` has been started. `options->dlq_key` is copied. */
-int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out, struct error *error);
+int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out,
+                  struct error *error);
 void bridge_destroy(struct bridge *b);
 
 /* What Redis knows of commands, for ctx.redis; not owned, may be changed between batches. */
@@ -56,29 +61,35 @@ void bridge_set_commands(struct bridge *b, const struct commands *commands);
 
 struct states *bridge_states(struct bridge *b);
 
-/* Starts a batch: sets runs and clocks of the entries, which stay the caller's and must stay in place until the batch is
- * over. `clock_ms` is the position's clock before it, `redis_ms` Redis' TIME when they were read (0: not known). */
-void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t count, double clock_ms, double redis_ms);
+/* Starts a batch: sets runs and clocks of the entries, which stay the caller's and must stay in
+ * place until the batch is over. `clock_ms` is the position's clock before it, `redis_ms` Redis'
+ * TIME when they were read (0: not known). */
+void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t count,
+                      double clock_ms, double redis_ms);
 
 enum bridge_status { BRIDGE_DONE, BRIDGE_WAIT };
 
-/* Runs as far as it goes. BRIDGE_DONE: the first *processed entries are done; *stopped is NULL or the sentence of the rule with
- * on_error "stop" that failed on the next one (valid until the next run). Errors are faults of the kernel itself. */
-int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status, uint32_t *processed, const char **stopped,
-               struct error *error);
+/* Runs as far as it goes. BRIDGE_DONE: the first *processed entries are done; *stopped is NULL or
+ * the sentence of the rule with on_error "stop" that failed on the next one (valid until the next
+ * run). Errors are faults of the kernel itself. */
+int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status,
+               uint32_t *processed, const char **stopped, struct error *error);
 
-/* What a batch waits for. States: one command for each group of keys of one rule, appended to `out`; lookups behind them.
- * Gives the numbers of replies to expect; they are handed back in order, all of them, before the next bridge_run. */
+/* What a batch waits for. States: one command for each group of keys of one rule, appended to
+ * `out`; lookups behind them. Gives the numbers of replies to expect; they are handed back in
+ * order, all of them, before the next bridge_run. */
 struct bridge_wants {
     size_t state_replies, lookup_replies;
 };
-void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out, struct bridge_wants *wants);
+void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out,
+                  struct bridge_wants *wants);
 /* False: a state in Redis could not be read (it counts as none). */
 bool bridge_take_states(struct bridge *b, size_t number, const struct reply *reply);
 /* The reply must stay until the next bridge_run has returned. */
 void bridge_take_answer(struct bridge *b, const struct reply *reply);
 
-/* After BRIDGE_DONE: the effects in the order of (entry, rule, ordinal), those taken back left out. */
+/* After BRIDGE_DONE: the effects in the order of (entry, rule, ordinal), those taken back left out.
+ */
 const struct effect *bridge_effects(struct bridge *b, uint32_t *count);
 const char *bridge_effect_bytes(const struct bridge *b, const struct effect *effect);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
@@ -91,25 +102,28 @@ struct sealed_batch {
 };
 void sealed_batch_fini(struct sealed_batch *s);
 
-/* The batch is sent: its states are now what Redis will have. Its effects move to `into`, whose memory is taken for the next. */
+/* The batch is sent: its states are now what Redis will have. Its effects move to `into`, whose
+ * memory is taken for the next. */
 void bridge_seal(struct bridge *b, struct sealed_batch *into);
 
 /* Forgets the batch and every cached state. */
 void bridge_drop(struct bridge *b);
 
-double bridge_clock_ms(const struct bridge *b); /* the position's clock after the processed entries */
+double bridge_clock_ms(
+    const struct bridge *b); /* the position's clock after the processed entries */
 
-/* Redis refused this effect (its bytes: `command`) when it was queued: from now on the same effect of the same entry becomes
- * a letter `refused`. */
-void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect, const char *command,
-                   const char *message);
+/* Redis refused this effect (its bytes: `command`) when it was queued: from now on the same effect
+ * of the same entry becomes a letter `refused`. */
+void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect,
+                   const char *command, const char *message);
 
 /* Forgets refusals of entries that are committed. */
 void bridge_forget_refusals(struct bridge *b);
 
-/* Fills what a letter says of an entry and a rule (0: none): stream, id, raw fields, rule, version, attempts. `id` is the
- * caller's room for the text of the ID. */
-void bridge_describe(const struct bridge *b, const struct batch_entry *entry, uint32_t rule, struct letter *letter, char id[48]);
+/* Fills what a letter says of an entry and a rule (0: none): stream, id, raw fields, rule, version,
+ * attempts. `id` is the caller's room for the text of the ID. */
+void bridge_describe(const struct bridge *b, const struct batch_entry *entry, uint32_t rule,
+                     struct letter *letter, char id[48]);
 
 /* Sizes of what Lua knows too; the kernel compares them at start (engine.lua). */
 struct bridge_layout {

@@ -44,22 +44,25 @@ static int read_argv(lua_State *L, int index, const char **argv, size_t *lens)
     return argc;
 }
 
-/* A write to a stream that rules read must be an XADD: anything else would pull the ground from under the position. */
-static const char *written_input(struct bridge *b, int argc, const char *const *argv, const size_t *lens,
-                                 const struct commands_verdict *verdict)
+/* A write to a stream that rules read must be an XADD: anything else would pull the ground from
+ * under the position. */
+static const char *written_input(struct bridge *b, int argc, const char *const *argv,
+                                 const size_t *lens, const struct commands_verdict *verdict)
 {
     (void)argc;
     if (!verdict->is_write || (lens[0] == 4 && strncasecmp(argv[0], "XADD", 4) == 0))
         return NULL;
     for (int i = 0; i < verdict->keys.count; i++) {
         const struct key_place *place = &verdict->keys.list[i];
-        if (place->is_written && rulebook_reads(bridge_rulebook(b), argv[place->at], lens[place->at]))
+        if (place->is_written &&
+            rulebook_reads(bridge_rulebook(b), argv[place->at], lens[place->at]))
             return argv[place->at];
     }
     return NULL;
 }
 
-/* check_command(bridge, argv) -> "read"|"write", keys; or nil, reason. keys: nil for a lookup that may depend on any key. */
+/* check_command(bridge, argv) -> "read"|"write", keys; or nil, reason. keys: nil for a lookup that
+ * may depend on any key. */
 static int check_command(lua_State *L)
 {
     struct bridge *b = bridge_at(L, 1);
@@ -173,7 +176,9 @@ static int answer(lua_State *L)
 void lua_functions_push(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"to_json", to_json}, {"check_command", check_command}, {"request", request}, {"answer", answer}, {NULL, NULL},
+        {"to_json", to_json}, {"check_command", check_command},
+        {"request", request}, {"answer", answer},
+        {NULL, NULL},
     };
     lua_getglobal(L, "require");
     lua_pushliteral(L, "tidemill.value");

@@ -1,4 +1,5 @@
-/* lua_functions.h: the parts of the bridge that take or give Lua values: lookups, their answers, JSON outputs. */
+/* lua_functions.h: the parts of the bridge that take or give Lua values: lookups, their answers,
+ * JSON outputs. */
 #ifndef TIDEMILL_RULES_LUA_FUNCTIONS_H
 #define TIDEMILL_RULES_LUA_FUNCTIONS_H
 

@@ -1,7 +1,9 @@
-/* pack.c: the two leaves of packing that branch on values: a number, a string. Called by pack.lua through FFI.
+/* pack.c: the two leaves of packing that branch on values: a number, a string. Called by pack.lua
+ * through FFI.
  *
- * Why not in Lua: every branch on a value is a trace of its own there, and the paths through an event multiply (measured: 548
- * traces for six fields, and past LuaJIT's 100 side traces a loop falls back to the interpreter). Here it is one call. */
+ * Why not in Lua: every branch on a value is a trace of its own there, and the paths through an
+ * event multiply (measured: 548 traces for six fields, and past LuaJIT's 100 side traces a loop
+ * falls back to the interpreter). Here it is one call. */
 #include <stdint.h>
 #include <string.h>
 
@@ -16,7 +18,8 @@ static uint32_t put_big_endian(uint8_t *at, uint8_t head, uint64_t value, unsign
     return 1 + width;
 }
 
-/* Whole numbers up to 2^53 in their shortest form, all others as a double. Returns the bytes written, at most 9. */
+/* Whole numbers up to 2^53 in their shortest form, all others as a double. Returns the bytes
+ * written, at most 9. */
 uint32_t pack_number(uint8_t *at, double number)
 {
     if (number >= -9007199254740992.0 && number <= 9007199254740992.0) {

@@ -1,4 +1,5 @@
-/* rulebook.c: reads the folder, and asks the runtime (rulebook.lua, engine.lua) for all that concerns Lua. */
+/* rulebook.c: reads the folder, and asks the runtime (rulebook.lua, engine.lua) for all that
+ * concerns Lua. */
 #include "rules/rulebook.h"
 
 #include "base/arena.h"
@@ -34,7 +35,9 @@ struct rulebook {
     uint32_t stream_count;
 };
 
-/* ── reading the folder ─────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── reading the folder
+ * ───────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static int read_file(const char *path, struct buf *out, struct error *error)
 {
@@ -58,7 +61,8 @@ static int is_lua_file(const struct dirent *item)
     return item->d_name[0] != '.' && len > 4 && strcmp(item->d_name + len - 4, ".lua") == 0;
 }
 
-/* Appends { name, text } for every .lua file of dir/below to the list on top of the stack; goes into folders below lib. */
+/* Appends { name, text } for every .lua file of dir/below to the list on top of the stack; goes
+ * into folders below lib. */
 static int add_folder(lua_State *L, const char *dir, const char *below, struct error *error)
 {
     char path[4096];
@@ -66,7 +70,8 @@ static int add_folder(lua_State *L, const char *dir, const char *below, struct e
     struct dirent **items = NULL;
     int count = scandir(path, &items, NULL, alphasort);
     if (count < 0)
-        return error_set(error, ERROR_SYSTEM, "cannot read the rules folder %s: %s; name another with --rules DIR", path,
+        return error_set(error, ERROR_SYSTEM,
+                         "cannot read the rules folder %s: %s; name another with --rules DIR", path,
                          strerror(errno));
     int failed = 0;
     for (int i = 0; i < count; i++) {
@@ -79,7 +84,8 @@ static int add_folder(lua_State *L, const char *dir, const char *below, struct e
             free(items[i]);
             continue;
         }
-        if (S_ISDIR(about.st_mode) && (strcmp(shown, "lib") == 0 || strncmp(shown, "lib/", 4) == 0)) {
+        if (S_ISDIR(about.st_mode) &&
+            (strcmp(shown, "lib") == 0 || strncmp(shown, "lib/", 4) == 0)) {
             failed = add_folder(L, dir, shown, error);
         } else if (S_ISREG(about.st_mode) && is_lua_file(items[i])) {
             struct buf text = {0};
@@ -100,7 +106,8 @@ static int add_folder(lua_State *L, const char *dir, const char *below, struct e
     return failed;
 }
 
-/* ── what Lua found, as C ───────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── what Lua found, as C
+ * ───────────────────────────────────────────────────────────────────────────────────────────── */
 
 static const char *keep(struct rulebook *book, const char *text)
 {
@@ -165,7 +172,8 @@ static void keep_rules(struct rulebook *book, lua_State *L)
         };
         lua_getfield(L, -1, "streams");
         rule->stream_count = lua_objlen(L, -1);
-        const char **streams = arena_alloc(&book->memory, (rule->stream_count + 1) * sizeof *streams);
+        const char **streams =
+            arena_alloc(&book->memory, (rule->stream_count + 1) * sizeof *streams);
         for (size_t k = 0; k < rule->stream_count; k++) {
             lua_rawgeti(L, -1, (int)k + 1);
             streams[k] = keep(book, lua_tostring(L, -1));
@@ -180,9 +188,12 @@ static void keep_rules(struct rulebook *book, lua_State *L)
     lua_pop(L, 1);
 }
 
-/* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── life
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
-int rulebook_load(const struct config *config, const char *dir, struct rulebook **out, struct error *error)
+int rulebook_load(const struct config *config, const char *dir, struct rulebook **out,
+                  struct error *error)
 {
     struct rulebook *book = calloc(1, sizeof *book);
     if (book == NULL)
@@ -280,7 +291,9 @@ int rulebook_start(struct rulebook *book, struct error *error)
     return vm_call(book->vm, 3, 0, error);
 }
 
-/* ── asking ─────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── asking
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 size_t rulebook_count(const struct rulebook *book)
 {

@@ -29,9 +29,10 @@ struct rule_info {
     bool asks, uses_state;    /* as far as is known yet */
 };
 
-/* Reads and loads `dir`. ERROR_SYSTEM when the folder cannot be read; problems in rules are no error of this function:
- * look at rulebook_problems. */
-int rulebook_load(const struct config *config, const char *dir, struct rulebook **out, struct error *error);
+/* Reads and loads `dir`. ERROR_SYSTEM when the folder cannot be read; problems in rules are no
+ * error of this function: look at rulebook_problems. */
+int rulebook_load(const struct config *config, const char *dir, struct rulebook **out,
+                  struct error *error);
 void rulebook_destroy(struct rulebook *book);
 
 /* Problems first, then warnings. */

@@ -1,4 +1,5 @@
-/* shapes.c: a small hash table from signature to number. A signature is a row a token: type and length of the head, or key. */
+/* shapes.c: a small hash table from signature to number. A signature is a row a token: type and
+ * length of the head, or key. */
 #include "rules/shapes.h"
 
 #include <stdlib.h>
@@ -21,7 +22,7 @@ struct shape {
 struct shapes {
     struct shape list[SHAPES_MOST];
     uint32_t count;
-    int16_t table[TABLE]; /* number + 1; 0: empty */
+    int16_t table[TABLE];          /* number + 1; 0: empty */
     struct row rows[SHAPE_TOKENS]; /* the signature being looked up */
 };
 
@@ -102,7 +103,8 @@ static int is_same(const struct shape *shape, uint64_t hash, const struct row *r
         return 0;
     for (uint32_t i = 0; i < count; i++) {
         const struct row *a = &shape->rows[i], *b = &rows[i];
-        if (a->type != b->type || a->len != b->len || (a->type == 'k' && memcmp(a->name, b->name, a->len) != 0))
+        if (a->type != b->type || a->len != b->len ||
+            (a->type == 'k' && memcmp(a->name, b->name, a->len) != 0))
             return 0;
     }
     return 1;
@@ -111,7 +113,8 @@ static int is_same(const struct shape *shape, uint64_t hash, const struct row *r
 static int32_t add(struct shapes *s, uint64_t hash, uint32_t count)
 {
     struct shape *shape = &s->list[s->count];
-    *shape = (struct shape){.hash = hash, .count = count, .rows = malloc(count * sizeof *shape->rows)};
+    *shape =
+        (struct shape){.hash = hash, .count = count, .rows = malloc(count * sizeof *shape->rows)};
     if (shape->rows == NULL)
         abort();
     memcpy(shape->rows, s->rows, count * sizeof *shape->rows);
@@ -132,7 +135,8 @@ static int is_same_name(const char *a, const char *b, uint32_t len)
     if (len > 16)
         return memcmp(a, b, len) == 0;
     if (len >= 8)
-        return memcmp(a, b, 8) == 0 && memcmp(a + len - 8, b + len - 8, 8) == 0; /* fixed sizes become plain loads */
+        return memcmp(a, b, 8) == 0 &&
+               memcmp(a + len - 8, b + len - 8, 8) == 0; /* fixed sizes become plain loads */
     if (len >= 4)
         return memcmp(a, b, 4) == 0 && memcmp(a + len - 4, b + len - 4, 4) == 0;
     while (len-- > 0)
@@ -150,7 +154,8 @@ static int has_shape(const struct shape *shape, const struct token *first)
         if (t == end)
             return 0;
         if (row->type == 'k') {
-            if (t->type != TOKEN_STRING || t->len != row->len || !is_same_name(t->bytes, row->name, row->len))
+            if (t->type != TOKEN_STRING || t->len != row->len ||
+                !is_same_name(t->bytes, row->name, row->len))
                 return 0;
             t++;
         } else if (row->type == TOKEN_MAP) {

@@ -1,4 +1,5 @@
-/* state.c: an open-addressing table of pointers to slots, a list of the slots that the batch has changed, and a clock hand. */
+/* state.c: an open-addressing table of pointers to slots, a list of the slots that the batch has
+ * changed, and a clock hand. */
 #include "rules/state.h"
 
 #include <assert.h>
@@ -7,15 +8,15 @@
 
 struct slot {
     struct state_slot view; /* first: the kernel holds a pointer to it */
-    char *before;           /* bytes of before the batch, while is_changed; NULL when there were none */
+    char *before; /* bytes of before the batch, while is_changed; NULL when there were none */
     uint32_t before_len, before_head;
     double before_expiry_ms;
     uint32_t value_cap; /* room behind view.bytes */
     uint32_t rule;
     uint64_t hash;
     uint32_t key_len;
-    bool is_changed;  /* in `changed`: must not be dropped */
-    bool is_touched;  /* since the clock hand came by */
+    bool is_changed; /* in `changed`: must not be dropped */
+    bool is_touched; /* since the clock hand came by */
     char key[];
 };
 
@@ -38,8 +39,8 @@ static void *must(void *memory)
     return memory;
 }
 
-/* A multiply-xorshift hash over 8 bytes at a time, seeded per table, so that keys cannot be chosen to collide without
- * knowing the seed. */
+/* A multiply-xorshift hash over 8 bytes at a time, seeded per table, so that keys cannot be chosen
+ * to collide without knowing the seed. */
 static uint64_t hash_key(uint64_t seed, uint32_t rule, const char *key, size_t len)
 {
     const uint64_t prime = 0x9E3779B97F4A7C15ull;
@@ -59,7 +60,8 @@ static uint64_t hash_key(uint64_t seed, uint32_t rule, const char *key, size_t l
 
 static size_t slot_bytes(const struct slot *slot)
 {
-    return sizeof *slot + slot->key_len + slot->value_cap + 48; /* 48: the table's share and the allocator's */
+    return sizeof *slot + slot->key_len + slot->value_cap +
+           48; /* 48: the table's share and the allocator's */
 }
 
 struct states *states_create(size_t most_bytes)
@@ -104,7 +106,8 @@ void states_destroy(struct states *s)
 }
 
 /* The place of a key: where it is, or the empty place where it belongs. */
-static size_t place_of(const struct states *s, uint64_t hash, uint32_t rule, const char *key, size_t len)
+static size_t place_of(const struct states *s, uint64_t hash, uint32_t rule, const char *key,
+                       size_t len)
 {
     size_t i = hash & s->mask;
     for (;; i = (i + 1) & s->mask) {
@@ -125,14 +128,16 @@ static void grow(struct states *s)
     s->table = must(calloc(s->mask + 1, sizeof *s->table));
     for (size_t i = 0; i < old_count; i++)
         if (old[i] != NULL)
-            s->table[place_of(s, old[i]->hash, old[i]->rule, old[i]->key, old[i]->key_len)] = old[i];
+            s->table[place_of(s, old[i]->hash, old[i]->rule, old[i]->key, old[i]->key_len)] =
+                old[i];
     free(old);
     s->hand = 0;
 }
 
 struct state_slot *states_find(struct states *s, uint32_t rule, const char *key, size_t key_len)
 {
-    struct slot *slot = s->table[place_of(s, hash_key(s->seed, rule, key, key_len), rule, key, key_len)];
+    struct slot *slot =
+        s->table[place_of(s, hash_key(s->seed, rule, key, key_len), rule, key, key_len)];
     if (slot == NULL)
         return NULL;
     slot->is_touched = true;
@@ -149,7 +154,11 @@ bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *vers
         if (p == end)
             return false;
         unsigned char first = *p++;
-        size_t width = first == 0xcc ? 1 : first == 0xcd ? 2 : first == 0xce ? 4 : first == 0xcf || first == 0xd3 ? 8 : 0;
+        size_t width = first == 0xcc                    ? 1
+                       : first == 0xcd                  ? 2
+                       : first == 0xce                  ? 4
+                       : first == 0xcf || first == 0xd3 ? 8
+                                                        : 0;
         if (first >= 0x80 && width == 0)
             return false;
         if ((size_t)(end - p) <= width)
@@ -168,7 +177,8 @@ bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *vers
     return true;
 }
 
-static void set_value(struct states *s, struct slot *slot, const char *bytes, uint32_t len, uint32_t head, double expiry_ms)
+static void set_value(struct states *s, struct slot *slot, const char *bytes, uint32_t len,
+                      uint32_t head, double expiry_ms)
 {
     if (len > slot->value_cap) {
         s->bytes += len - slot->value_cap;
@@ -182,7 +192,8 @@ static void set_value(struct states *s, struct slot *slot, const char *bytes, ui
     slot->view.expiry_ms = expiry_ms;
 }
 
-bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len, const char *bytes, size_t len)
+bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len,
+                 const char *bytes, size_t len)
 {
     uint64_t hash = hash_key(s->seed, rule, key, key_len);
     if (s->table[place_of(s, hash, rule, key, key_len)] != NULL)
@@ -228,8 +239,8 @@ static void note_change(struct states *s, struct slot *slot)
     }
 }
 
-void states_put(struct states *s, struct state_slot *view, const char *bytes, uint32_t len, uint32_t head, double expiry_ms,
-                double now_ms)
+void states_put(struct states *s, struct state_slot *view, const char *bytes, uint32_t len,
+                uint32_t head, double expiry_ms, double now_ms)
 {
     struct slot *slot = (struct slot *)view;
     bool is_expired = view->expiry_ms != 0 && view->expiry_ms <= now_ms;
@@ -254,7 +265,8 @@ void states_discard(struct states *s)
 {
     for (size_t i = 0; i < s->changed_count; i++) {
         struct slot *slot = s->changed[i];
-        set_value(s, slot, slot->before, slot->before_len, slot->before_head, slot->before_expiry_ms);
+        set_value(s, slot, slot->before, slot->before_len, slot->before_head,
+                  slot->before_expiry_ms);
         forget_before(slot);
     }
     s->changed_count = 0;
@@ -267,7 +279,8 @@ void states_seal(struct states *s)
     s->changed_count = 0;
 }
 
-/* Takes a slot out of the table; those behind it that belong earlier move up (Knuth 6.4, algorithm R). */
+/* Takes a slot out of the table; those behind it that belong earlier move up (Knuth 6.4, algorithm
+ * R). */
 static void remove_at(struct states *s, size_t i)
 {
     slot_free(s, s->table[i]);
@@ -286,7 +299,8 @@ static void remove_at(struct states *s, size_t i)
 void states_begin(struct states *s)
 {
     assert(s->changed_count == 0);
-    /* Two turns at most: the first may only clear marks, the second takes whatever it meets. So it ends with enough gone. */
+    /* Two turns at most: the first may only clear marks, the second takes whatever it meets. So it
+     * ends with enough gone. */
     while (s->bytes > s->most_bytes) {
         struct slot *slot = s->table[s->hand];
         if (slot != NULL && !slot->is_touched) {

@@ -1,11 +1,13 @@
-/* state.h: the states of a partition's keys, packed, outside of the Lua heap: a bounded cache of what Redis holds.
+/* state.h: the states of a partition's keys, packed, outside of the Lua heap: a bounded cache of
+ * what Redis holds.
  *
- * A slot is loaded (Redis was asked, or we wrote it) or is not there. Within a batch, every change keeps the bytes of before
- * the batch, so that the batch can be taken back (design 3.3, cuts); sealing the batch forgets them. What a commit in flight
- * has written counts as loaded: when that commit fails, the owner forgets everything (design 4.4).
+ * A slot is loaded (Redis was asked, or we wrote it) or is not there. Within a batch, every change
+ * keeps the bytes of before the batch, so that the batch can be taken back (design 3.3, cuts);
+ * sealing the batch forgets them. What a commit in flight has written counts as loaded: when that
+ * commit fails, the owner forgets everything (design 4.4).
  *
- * Memory: slots that the current batch has not touched are dropped, least recently used first as a clock hand sees it,
- * whenever a batch begins above `most_bytes`. */
+ * Memory: slots that the current batch has not touched are dropped, least recently used first as a
+ * clock hand sees it, whenever a batch begins above `most_bytes`. */
 #ifndef TIDEMILL_RULES_STATE_H
 #define TIDEMILL_RULES_STATE_H
 
@@ -19,10 +21,11 @@ struct states;
 
 /* What the kernel sees of one key's state (cdef.lua: struct state_slot). */
 struct state_slot {
-    const char *bytes; /* [expiry ms or 0, version, state] in msgpack; not to be looked at when len is 0 */
-    uint32_t len;      /* 0 when there is no state */
-    uint32_t head;     /* of these, what stands before the state itself */
-    double expiry_ms;  /* 0: never */
+    const char
+        *bytes; /* [expiry ms or 0, version, state] in msgpack; not to be looked at when len is 0 */
+    uint32_t len;     /* 0 when there is no state */
+    uint32_t head;    /* of these, what stands before the state itself */
+    double expiry_ms; /* 0: never */
 };
 
 struct states *states_create(size_t most_bytes);
@@ -31,25 +34,28 @@ void states_destroy(struct states *s);
 /* Forgets everything: the next use of a key asks Redis again. */
 void states_drop(struct states *s);
 
-/* The slot of a key of rule number `rule`, or NULL when it must be loaded first. Valid until states_begin or states_drop. */
+/* The slot of a key of rule number `rule`, or NULL when it must be loaded first. Valid until
+ * states_begin or states_drop. */
 struct state_slot *states_find(struct states *s, uint32_t rule, const char *key, size_t key_len);
 
-/* What Redis answered for a key (len 0: nothing). Bytes that are no packed state count as nothing and return false. Does
- * not touch a slot that is there already. */
-bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len, const char *bytes, size_t len);
+/* What Redis answered for a key (len 0: nothing). Bytes that are no packed state count as nothing
+ * and return false. Does not touch a slot that is there already. */
+bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len,
+                 const char *bytes, size_t len);
 
-/* The new bytes of a slot (len 0: no state any more). Does nothing when the part behind `head` is the same, unless what the
- * slot holds had expired at `now_ms`. */
-void states_put(struct states *s, struct state_slot *slot, const char *bytes, uint32_t len, uint32_t head, double expiry_ms,
-                double now_ms);
+/* The new bytes of a slot (len 0: no state any more). Does nothing when the part behind `head` is
+ * the same, unless what the slot holds had expired at `now_ms`. */
+void states_put(struct states *s, struct state_slot *slot, const char *bytes, uint32_t len,
+                uint32_t head, double expiry_ms, double now_ms);
 
-/* A batch: begin (evicts), then either discard (all puts are undone; the batch goes on, or begins again) or seal. */
+/* A batch: begin (evicts), then either discard (all puts are undone; the batch goes on, or begins
+ * again) or seal. */
 void states_begin(struct states *s);
 void states_discard(struct states *s);
 void states_seal(struct states *s);
 
-/* The slots that this batch has changed, for writing them: each call gives the next one, in the order of first change; false
- * at the end. `*cursor` starts at 0. */
+/* The slots that this batch has changed, for writing them: each call gives the next one, in the
+ * order of first change; false at the end. `*cursor` starts at 0. */
 struct state_change {
     uint32_t rule;
     const char *key;
@@ -60,7 +66,8 @@ struct state_change {
 bool states_next_change(const struct states *s, size_t *cursor, struct state_change *change);
 
 /* Reads the head of packed bytes: false when they are no [expiry, version, state]. */
-bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *version, uint32_t *head);
+bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *version,
+                uint32_t *head);
 
 size_t states_bytes(const struct states *s);
 size_t states_count(const struct states *s);

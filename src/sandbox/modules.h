@@ -1,4 +1,5 @@
-/* modules.h: the Lua of src/runtime, inside the binary. The table is written by scripts/embed.lua at build time. */
+/* modules.h: the Lua of src/runtime, inside the binary. The table is written by scripts/embed.lua
+ * at build time. */
 #ifndef TIDEMILL_SANDBOX_MODULES_H
 #define TIDEMILL_SANDBOX_MODULES_H
 

@@ -21,7 +21,8 @@ static void *start(void *context)
     return NULL;
 }
 
-/* MAP_32BIT asks for the first 2 GB; elsewhere than on x86-64 there is no such flag, and no need of it. */
+/* MAP_32BIT asks for the first 2 GB; elsewhere than on x86-64 there is no such flag, and no need of
+ * it. */
 static void *map_stack(void)
 {
     int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK;
@@ -41,7 +42,8 @@ int stack_run(int (*call)(void *context), void *context, int *result, struct err
     pthread_t thread;
     void *memory = map_stack();
     if (memory == MAP_FAILED)
-        return error_set(error, ERROR_SYSTEM, "no room for a stack of %zu MiB below 4 GB: %s", STACK_BYTES >> 20, strerror(errno));
+        return error_set(error, ERROR_SYSTEM, "no room for a stack of %zu MiB below 4 GB: %s",
+                         STACK_BYTES >> 20, strerror(errno));
     pthread_attr_init(&attributes);
     pthread_attr_setstack(&attributes, memory, STACK_BYTES);
     int cause = pthread_create(&thread, &attributes, start, &run);

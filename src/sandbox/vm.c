@@ -101,5 +101,6 @@ int vm_require(struct vm *vm, const char *name, struct error *error)
 
 size_t vm_memory_bytes(struct vm *vm)
 {
-    return (size_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(vm->lua, LUA_GCCOUNTB, 0);
+    return (size_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024 +
+           (size_t)lua_gc(vm->lua, LUA_GCCOUNTB, 0);
 }

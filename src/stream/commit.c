@@ -1,4 +1,5 @@
-/* commit.c: see commit.h. The words for people of the engine's own commands are kept only for complaints. */
+/* commit.c: see commit.h. The words for people of the engine's own commands are kept only for
+ * complaints. */
 #include "stream/commit.h"
 
 #include "base/fault.h"
@@ -27,8 +28,9 @@ struct commit {
     struct commit_callbacks callbacks;
     void *context;
     enum commit_phase phase;
-    uint32_t effects, commands, queued; /* of the transaction: rule effects, all, replies to queueing so far */
-    bool wants_later;                   /* an error at queueing that means later */
+    uint32_t effects, commands,
+        queued;       /* of the transaction: rule effects, all, replies to queueing so far */
+    bool wants_later; /* an error at queueing that means later */
     char later[256];
     struct refused *refused;
     size_t refused_count, refused_cap;
@@ -45,7 +47,8 @@ static void *must(void *memory)
     return memory;
 }
 
-struct commit *commit_create(struct link *link, struct owner *owner, const struct commit_callbacks *callbacks, void *context)
+struct commit *commit_create(struct link *link, struct owner *owner,
+                             const struct commit_callbacks *callbacks, void *context)
 {
     struct commit *c = must(calloc(1, sizeof *c));
     c->link = link;
@@ -93,7 +96,9 @@ bool commit_is_flying(const struct commit *c)
     return c->phase == PHASE_FLYING;
 }
 
-/* ── arming ─────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── arming
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void on_ctl(void *context, const struct reply *reply)
 {
@@ -113,12 +118,15 @@ static void on_ctl(void *context, const struct reply *reply)
     }
     assert(reply->type == REPLY_ARRAY && reply->count == 3);
     bool is_ours = reply_is_text(reply->elements[0], o->fence);
-    bool is_as_left = reply_number(reply->elements[1], -1) == o->commits && reply_number(reply->elements[2], 0) == o->edits;
+    bool is_as_left = reply_number(reply->elements[1], -1) == o->commits &&
+                      reply_number(reply->elements[2], 0) == o->edits;
     if ((!is_ours || !is_as_left) && !fault_is("no_fence")) {
         c->phase = PHASE_IDLE;
-        c->callbacks.on_changed(c->context, is_ours                                    ? "an edit from the shell, or a late commit of our own"
-                                            : reply->elements[0]->type == REPLY_STRING ? "another owner has taken over"
-                                                                                       : "ctl is gone (FLUSHALL, eviction, DEL?)");
+        c->callbacks.on_changed(c->context,
+                                is_ours ? "an edit from the shell, or a late commit of our own"
+                                : reply->elements[0]->type == REPLY_STRING
+                                    ? "another owner has taken over"
+                                    : "ctl is gone (FLUSHALL, eviction, DEL?)");
         return;
     }
     c->phase = PHASE_ARMED;
@@ -149,7 +157,9 @@ void commit_arm(struct commit *c)
     link_flush(c->link);
 }
 
-/* ── building ───────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── building
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void on_queued(void *context, const struct reply *reply);
 static void on_exec(void *context, const struct reply *reply);
@@ -191,10 +201,12 @@ static void describe(struct commit *c, uint32_t count, const char *what)
         c->described_cap = c->described_cap > 0 ? c->described_cap * 2 : 16;
         c->described = must(realloc(c->described, c->described_cap * sizeof *c->described));
     }
-    c->described[c->described_count++] = (struct described){.first = c->commands, .count = count, .what = keep_word(c, what)};
+    c->described[c->described_count++] =
+        (struct described){.first = c->commands, .count = count, .what = keep_word(c, what)};
 }
 
-void commit_add_commands(struct commit *c, const char *bytes, size_t len, uint32_t count, const char *what)
+void commit_add_commands(struct commit *c, const char *bytes, size_t len, uint32_t count,
+                         const char *what)
 {
     assert(c->phase == PHASE_BUILDING);
     if (count == 0)
@@ -225,7 +237,9 @@ void commit_send(struct commit *c)
     link_flush(c->link);
 }
 
-/* ── judging ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── judging
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void add_refused(struct commit *c, uint32_t place, const char *message)
 {
@@ -233,7 +247,8 @@ static void add_refused(struct commit *c, uint32_t place, const char *message)
         c->refused_cap = c->refused_cap > 0 ? c->refused_cap * 2 : 16;
         c->refused = must(realloc(c->refused, c->refused_cap * sizeof *c->refused));
     }
-    c->refused[c->refused_count++] = (struct refused){.place = place, .message = must(strdup(message))};
+    c->refused[c->refused_count++] =
+        (struct refused){.place = place, .message = must(strdup(message))};
 }
 
 static void on_queued(void *context, const struct reply *reply)
@@ -264,11 +279,14 @@ static bool find_fatal(struct commit *c, struct error *why)
     for (size_t i = 0; i < c->refused_count; i++) {
         if (c->refused[i].place < c->effects)
             continue;
-        struct reply error = {.type = REPLY_ERROR, .len = strlen(c->refused[i].message), .text = c->refused[i].message};
+        struct reply error = {.type = REPLY_ERROR,
+                              .len = strlen(c->refused[i].message),
+                              .text = c->refused[i].message};
         if (reply_is_error(&error, "NOPERM"))
             owner_explain_refusal(c->owner, &error, what_of(c, c->refused[i].place), why);
         else
-            error_set(why, ERROR_FATAL_REPLY, "Redis refuses %s: %s", what_of(c, c->refused[i].place), error.text);
+            error_set(why, ERROR_FATAL_REPLY, "Redis refuses %s: %s",
+                      what_of(c, c->refused[i].place), error.text);
         return true;
     }
     return false;
@@ -311,7 +329,8 @@ static void on_exec(void *context, const struct reply *reply)
     c->callbacks.on_outcome(c->context, outcome, &why);
 }
 
-bool commit_refused_next(const struct commit *c, size_t *cursor, uint32_t *effect, const char **message)
+bool commit_refused_next(const struct commit *c, size_t *cursor, uint32_t *effect,
+                         const char **message)
 {
     for (; *cursor < c->refused_count; (*cursor)++) {
         const struct refused *r = &c->refused[*cursor];

@@ -1,4 +1,5 @@
-/* owner.c: see owner.h. An acquire is two steps: look (WATCH, GET, HGETALL, XINFO …), and take (MULTI … EXEC). */
+/* owner.c: see owner.h. An acquire is two steps: look (WATCH, GET, HGETALL, XINFO …), and take
+ * (MULTI … EXEC). */
 #include "stream/owner.h"
 
 #include "base/clock.h"
@@ -73,7 +74,8 @@ struct source *owner_find_source(const struct owner *o, const char *name, size_t
     return NULL;
 }
 
-void owner_explain_refusal(const struct owner *o, const struct reply *error, const char *command, struct error *out)
+void owner_explain_refusal(const struct owner *o, const struct reply *error, const char *command,
+                           struct error *out)
 {
     const char *user = o->options.user[0] != '\0' ? o->options.user : "default";
     char word[64];
@@ -85,17 +87,29 @@ void owner_explain_refusal(const struct owner *o, const struct reply *error, con
     const char *prefix = key[0] == ':' ? o->options.keys->prefix.data : "";
     if (strstr(error->text, "one of the keys") != NULL || strstr(error->text, "access") != NULL)
         error_set(out, ERROR_FATAL_REPLY,
-                  "Redis: %s (%s); grant the key with: ACL SETUSER %s ~%s%s (the engine needs ~%s* and every stream that its rules "
+                  "Redis: %s (%s); grant the key with: ACL SETUSER %s ~%s%s (the engine needs ~%s* "
+                  "and every stream that its rules "
                   "read or write)",
-                  error->text, command, user, prefix, key[0] == ':' ? key + 1 : key, o->options.keys->prefix.data);
+                  error->text, command, user, prefix, key[0] == ':' ? key + 1 : key,
+                  o->options.keys->prefix.data);
     else
-        error_set(out, ERROR_FATAL_REPLY, "Redis: %s (%s); grant the command with: ACL SETUSER %s +%s ~%s*", error->text, command,
-                  user, word, o->options.keys->prefix.data);
+        error_set(out, ERROR_FATAL_REPLY,
+                  "Redis: %s (%s); grant the command with: ACL SETUSER %s +%s ~%s*", error->text,
+                  command, user, word, o->options.keys->prefix.data);
 }
 
-/* ── looking ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── looking
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
-enum { LOOK_WATCH, LOOK_LEASE, LOOK_CTL, LOOK_TIME, LOOK_DLQ, LOOK_SOURCES }; /* then two replies a source: XINFO STREAM, XINFO GROUPS */
+enum {
+    LOOK_WATCH,
+    LOOK_LEASE,
+    LOOK_CTL,
+    LOOK_TIME,
+    LOOK_DLQ,
+    LOOK_SOURCES
+}; /* then two replies a source: XINFO STREAM, XINFO GROUPS */
 
 static void on_look(void *context, const struct reply *const *replies, size_t count);
 static void take(struct owner *o, const struct reply *const *look);
@@ -114,8 +128,8 @@ void owner_cancel(struct owner *o)
     o->done = NULL;
 }
 
-void owner_acquire(struct owner *o, struct link *link, void (*done)(void *context, int outcome, const struct error *why),
-                   void *context)
+void owner_acquire(struct owner *o, struct link *link,
+                   void (*done)(void *context, int outcome, const struct error *why), void *context)
 {
     o->link = link;
     o->done = done;
@@ -153,7 +167,8 @@ void owner_acquire(struct owner *o, struct link *link, void (*done)(void *contex
 }
 
 /* What the errors among the replies mean, or OWNER_MINE when there are none that matter. */
-static int judge(const struct owner *o, const struct reply *const *replies, size_t count, struct error *why)
+static int judge(const struct owner *o, const struct reply *const *replies, size_t count,
+                 struct error *why)
 {
     for (size_t i = 0; i < count; i++) {
         const struct reply *r = replies[i];
@@ -168,7 +183,8 @@ static int judge(const struct owner *o, const struct reply *const *replies, size
             return OWNER_FATAL;
         }
         bool is_about_source = i >= LOOK_SOURCES;
-        if (is_about_source && (reply_is_error(r, "WRONGTYPE") || strstr(r->text, "no such key") != NULL))
+        if (is_about_source &&
+            (reply_is_error(r, "WRONGTYPE") || strstr(r->text, "no such key") != NULL))
             continue;
         error_set(why, ERROR_FATAL_REPLY, "Redis refuses %s: %s", talk_what(o->talk, i), r->text);
         return OWNER_FATAL;
@@ -191,11 +207,14 @@ static void on_look(void *context, const struct reply *const *replies, size_t co
     const struct reply *lease = replies[LOOK_LEASE];
     if (outcome == OWNER_MINE && lease->type == REPLY_STRING && !reply_is_text(lease, o->token))
         outcome = OWNER_TAKEN;
-    const struct reply *layout = outcome == OWNER_MINE ? reply_field(replies[LOOK_CTL], "layout") : NULL;
+    const struct reply *layout =
+        outcome == OWNER_MINE ? reply_field(replies[LOOK_CTL], "layout") : NULL;
     if (layout != NULL && !reply_is_text(layout, LAYOUT)) {
         outcome = OWNER_FATAL;
-        error_set(&why, ERROR_FATAL_REPLY, "%s was written by another version of tidemill (layout %s, this one knows " LAYOUT
-                  "); run that version, or use another --group", o->options.keys->ctl.data, layout->text);
+        error_set(&why, ERROR_FATAL_REPLY,
+                  "%s was written by another version of tidemill (layout %s, this one knows " LAYOUT
+                  "); run that version, or use another --group",
+                  o->options.keys->ctl.data, layout->text);
     }
     if (outcome != OWNER_MINE) {
         unwatch(o);
@@ -205,7 +224,9 @@ static void on_look(void *context, const struct reply *const *replies, size_t co
     take(o, replies);
 }
 
-/* ── positions ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── positions
+ * ────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 /* Of XINFO STREAM. exists: the key is a stream. */
 struct stream_facts {
@@ -243,7 +264,8 @@ static struct group_facts read_group(const struct reply *groups, const char *nam
         const struct reply *g = groups->elements[i], *found = reply_field(g, "name");
         if (found == NULL || !reply_is_text(found, name))
             continue;
-        const struct reply *id = reply_field(g, "last-delivered-id"), *read = reply_field(g, "entries-read"),
+        const struct reply *id = reply_field(g, "last-delivered-id"),
+                           *read = reply_field(g, "entries-read"),
                            *pending = reply_field(g, "pending");
         facts.exists = true;
         if (id != NULL && id->type == REPLY_STRING)
@@ -283,17 +305,22 @@ static const struct reply *ctl_field(const struct reply *ctl, const char *kind, 
     return reply_field(ctl, field);
 }
 
-static void place_source(struct owner *o, struct source *s, const struct reply *ctl, const struct stream_facts *facts,
-                         const struct group_facts *group, bool is_lost)
+static void place_source(struct owner *o, struct source *s, const struct reply *ctl,
+                         const struct stream_facts *facts, const struct group_facts *group,
+                         bool is_lost)
 {
-    const struct reply *offset = ctl_field(ctl, "offset", s->name), *read = ctl_field(ctl, "read", s->name);
+    const struct reply *offset = ctl_field(ctl, "offset", s->name),
+                       *read = ctl_field(ctl, "read", s->name);
     char text[STREAM_ID_TEXT];
     if (offset != NULL && stream_id_parse(offset->text, offset->len, &s->committed)) {
         s->read = read != NULL ? reply_number(read, -1) : -1;
-        if (stream_id_compare(s->committed, facts->last) > 0) { /* also where another type stands: what we read is gone */
+        if (stream_id_compare(s->committed, facts->last) >
+            0) { /* also where another type stands: what we read is gone */
             stream_id_format(s->committed, text);
-            log_line(LOG_WARN, "stream_made_anew", "the stream ends before our position: it was made anew and is read from its start",
-                     "stream", s->name, "position", text, NULL);
+            log_line(
+                LOG_WARN, "stream_made_anew",
+                "the stream ends before our position: it was made anew and is read from its start",
+                "stream", s->name, "position", text, NULL);
             place_at(s, (struct stream_id){0}, facts);
         }
         return;
@@ -310,19 +337,26 @@ static void place_source(struct owner *o, struct source *s, const struct reply *
         s->read = group->read;
     stream_id_format(s->committed, text);
     if (is_lost && (o->has_owned || !group->exists))
-        log_line(LOG_ERROR, "position_lost", "the engine's position was lost (FLUSHALL, eviction, DEL?); going on from the group's",
-                 "stream", s->name, "position", text, "ctl", o->options.keys->ctl.data, NULL);
+        log_line(
+            LOG_ERROR, "position_lost",
+            "the engine's position was lost (FLUSHALL, eviction, DEL?); going on from the group's",
+            "stream", s->name, "position", text, "ctl", o->options.keys->ctl.data, NULL);
     else
-        log_line(LOG_WARN, "group_found", "a consumer group of this name exists; going on from its last-delivered ID", "stream",
-                 s->name, "group", o->options.group, "position", text, NULL);
+        log_line(LOG_WARN, "group_found",
+                 "a consumer group of this name exists; going on from its last-delivered ID",
+                 "stream", s->name, "group", o->options.group, "position", text, NULL);
     if (group->pending > 0)
         log_line(LOG_WARN, "group_pending",
-                 "other consumers of the group have entries pending that were never acknowledged; tidemill does not process them: "
+                 "other consumers of the group have entries pending that were never acknowledged; "
+                 "tidemill does not process them: "
                  "let those consumers finish, or read them with XPENDING and XCLAIM",
-                 "stream", s->name, "group", o->options.group, "pending", log_number(group->pending), NULL);
+                 "stream", s->name, "group", o->options.group, "pending",
+                 log_number(group->pending), NULL);
 }
 
-/* ── taking ─────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── taking
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void add_ctl(struct owner *o, const char *kind, const char *name, const char *value)
 {
@@ -336,7 +370,8 @@ static void add_ctl(struct owner *o, const char *kind, const char *name, const c
 static void read_ctl(struct owner *o, const struct reply *ctl)
 {
     const struct reply *fence = reply_field(ctl, "fence"), *commits = reply_field(ctl, "commits"),
-                       *edits = reply_field(ctl, "edits"), *unverified = reply_field(ctl, "unverified");
+                       *edits = reply_field(ctl, "edits"),
+                       *unverified = reply_field(ctl, "unverified");
     unsigned long long epoch = fence != NULL ? strtoull(fence->text, NULL, 10) : 0;
     char nonce[17];
     random_hex(nonce, 16);
@@ -346,8 +381,9 @@ static void read_ctl(struct owner *o, const struct reply *ctl)
     o->edits = edits != NULL ? reply_number(edits, 0) : 0;
     o->has_unverified = unverified != NULL;
     o->unverified[0] = '\0';
-    /* A commit whose reply we saw whole is verified, also when the field still stands; unless another owner was there in between
-     * (it has told of the field), or Redis has lost its tail, so that this is another commit of the same number. */
+    /* A commit whose reply we saw whole is verified, also when the field still stands; unless
+     * another owner was there in between (it has told of the field), or Redis has lost its tail, so
+     * that this is another commit of the same number. */
     o->is_continued = is_held && o->commits == o->verified;
     if (!o->is_continued)
         o->verified = -1;
@@ -369,8 +405,9 @@ static void resolve(struct owner *o, const struct reply *const *look)
         struct group_facts group = read_group(look[LOOK_SOURCES + 2 * i + 1], o->options.group);
         s->is_left_out = reply_is_error(info, "WRONGTYPE");
         if (s->is_left_out)
-            log_repeat(LOG_ERROR, "no_stream", "the key of a stream holds another type; it is left out until that changes", "stream",
-                       s->name, NULL);
+            log_repeat(LOG_ERROR, "no_stream",
+                       "the key of a stream holds another type; it is left out until that changes",
+                       "stream", s->name, NULL);
         s->is_known = true;
         if (s->number == 0) { /* the inbox: always from its start, since done letters are deleted */
             s->committed = (struct stream_id){0};
@@ -411,7 +448,8 @@ static void take(struct owner *o, const struct reply *const *look)
     const struct keys *k = o->options.keys;
     const struct reply *time = look[LOOK_TIME];
     if (time->type == REPLY_ARRAY && time->count == 2)
-        o->redis_ms = (uint64_t)(reply_number(time->elements[0], 0) * 1000 + reply_number(time->elements[1], 0) / 1000);
+        o->redis_ms = (uint64_t)(reply_number(time->elements[0], 0) * 1000 +
+                                 reply_number(time->elements[1], 0) / 1000);
     o->ctl_fields.len = 0;
     o->ctl_field_count = 0;
     read_ctl(o, look[LOOK_CTL]);
@@ -427,7 +465,8 @@ static void take(struct owner *o, const struct reply *const *look)
     if (fault_is("read_before_watch"))
         command_append(&commands, "WATCH", k->lease.data, k->ctl.data, NULL);
     command_append(&commands, "MULTI", NULL);
-    command_append(&commands, "SET", k->lease.data, o->token, "PX", log_number((long long)o->options.lease_ms), NULL);
+    command_append(&commands, "SET", k->lease.data, o->token, "PX",
+                   log_number((long long)o->options.lease_ms), NULL);
     command_begin(&commands, 2 + 2 * o->ctl_field_count);
     command_argument_text(&commands, "HSET");
     command_argument_text(&commands, k->ctl.data);
@@ -471,7 +510,8 @@ static void on_taken(void *context, const struct reply *const *replies, size_t c
         if (reply_is_error(replies[i], "NOPERM"))
             owner_explain_refusal(o, replies[i], talk_what(o->talk, i), &why);
         else
-            error_set(&why, ERROR_FATAL_REPLY, "Redis refuses %s: %s", talk_what(o->talk, i), replies[i]->text);
+            error_set(&why, ERROR_FATAL_REPLY, "Redis refuses %s: %s", talk_what(o->talk, i),
+                      replies[i]->text);
         finish(o, OWNER_FATAL, &why);
         return;
     }
@@ -483,14 +523,16 @@ static void on_taken(void *context, const struct reply *const *replies, size_t c
         finish(o, is_later ? OWNER_LATER : OWNER_FATAL, &why);
         return;
     }
-    if (exec->type != REPLY_ARRAY) { /* somebody was faster, or a rest of our own past has just landed */
+    if (exec->type !=
+        REPLY_ARRAY) { /* somebody was faster, or a rest of our own past has just landed */
         error_set(&why, ERROR_REPLY, "the partition changed while it was being taken");
         finish(o, OWNER_LATER, &why);
         return;
     }
     for (uint32_t i = 0; i < 2 && i < exec->count; i++) {
         if (exec->elements[i]->type == REPLY_ERROR) {
-            error_set(&why, ERROR_FATAL_REPLY, "Redis refuses %s: %s", talk_what(o->talk, i + 1), exec->elements[i]->text);
+            error_set(&why, ERROR_FATAL_REPLY, "Redis refuses %s: %s", talk_what(o->talk, i + 1),
+                      exec->elements[i]->text);
             finish(o, OWNER_FATAL, &why);
             return;
         }

@@ -1,4 +1,5 @@
-/* reader.c: see reader.h. A chunk is one reply of XREAD in its arena; it lives as long as a batch or a source needs it. */
+/* reader.c: see reader.h. A chunk is one reply of XREAD in its arena; it lives as long as a batch
+ * or a source needs it. */
 #include "stream/reader.h"
 
 #include "redis/command.h"
@@ -7,7 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNKS_KEPT = 4, SPARE_BATCHES = 3, CHUNK_KEEP_BYTES = 2 << 20, FIRST_COUNT = 64, BYTES_PER_ENTRY = 256 };
+enum {
+    CHUNKS_KEPT = 4,
+    SPARE_BATCHES = 3,
+    CHUNK_KEEP_BYTES = 2 << 20,
+    FIRST_COUNT = 64,
+    BYTES_PER_ENTRY = 256
+};
 
 struct chunk {
     struct arena arena;
@@ -41,7 +48,9 @@ static void *must(void *memory)
     return memory;
 }
 
-/* ── chunks ─────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── chunks
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static struct chunk *chunk_take(struct reader *r)
 {
@@ -81,10 +90,12 @@ static void batch_destroy(struct read_batch *batch)
     free(batch);
 }
 
-/* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── life
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
-struct reader *reader_create(struct link *link, const struct reader_options *options, const struct reader_callbacks *callbacks,
-                             void *context)
+struct reader *reader_create(struct link *link, const struct reader_options *options,
+                             const struct reader_callbacks *callbacks, void *context)
 {
     struct reader *r = must(calloc(1, sizeof *r));
     r->link = link;
@@ -131,7 +142,9 @@ void reader_rest(struct reader *r)
     r->source_count = 0;
 }
 
-/* ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── reading
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static uint32_t entries_to_ask(const struct reader *r)
 {
@@ -185,7 +198,8 @@ static void read_on(struct reader *r)
 static struct source *asked_source(struct reader *r, const struct reply *name)
 {
     for (size_t i = 0; i < r->asked_count; i++)
-        if (r->asked[i]->name_len == name->len && memcmp(r->asked[i]->name, name->text, name->len) == 0)
+        if (r->asked[i]->name_len == name->len &&
+            memcmp(r->asked[i]->name, name->text, name->len) == 0)
             return r->asked[i];
     return NULL;
 }
@@ -201,7 +215,8 @@ static struct stream_id entry_id(const struct reply *entry)
 /* One [name, [[id, fields], …]] of the reply. */
 static void take_stream(struct reader *r, const struct reply *row, struct chunk *chunk)
 {
-    if (row->type != REPLY_ARRAY || row->count != 2 || row->elements[1]->type != REPLY_ARRAY || row->elements[1]->count == 0)
+    if (row->type != REPLY_ARRAY || row->count != 2 || row->elements[1]->type != REPLY_ARRAY ||
+        row->elements[1]->count == 0)
         return;
     struct source *s = asked_source(r, row->elements[0]);
     const struct reply *entries = row->elements[1];
@@ -271,7 +286,9 @@ void reader_hold(struct reader *r)
     r->is_held = true;
 }
 
-/* ── batches ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── batches
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 /* (2): how far a batch may go. False: no bound. */
 static bool find_horizon(const struct reader *r, struct stream_id *horizon)
@@ -288,7 +305,8 @@ static bool find_horizon(const struct reader *r, struct stream_id *horizon)
     return is_bounded;
 }
 
-/* The source whose next entry comes first. Sources are sorted by name, so the first of equals is right. */
+/* The source whose next entry comes first. Sources are sorted by name, so the first of equals is
+ * right. */
 static struct source *first_source(const struct reader *r)
 {
     struct source *first = NULL;
@@ -319,7 +337,9 @@ static void add_entry(struct reader *r, struct read_batch *batch, struct source 
 {
     static const struct reply no_fields = {.type = REPLY_ARRAY};
     const struct reply *entry = s->entries->elements[s->next];
-    const struct reply *fields = entry->count == 2 && entry->elements[1]->type == REPLY_ARRAY ? entry->elements[1] : &no_fields;
+    const struct reply *fields = entry->count == 2 && entry->elements[1]->type == REPLY_ARRAY
+                                     ? entry->elements[1]
+                                     : &no_fields;
     struct stream_id id = s->next_id;
     size_t size = 0;
     for (uint32_t k = 0; k < fields->count; k++)
@@ -393,7 +413,8 @@ struct read_batch *reader_take(struct reader *r)
     if (!r->is_started || r->coming != NULL)
         return NULL;
     for (size_t i = 0; i < r->source_count; i++) {
-        if (r->sources[i]->is_drained) { /* (2): its next entry is not known, and may come before those that wait */
+        if (r->sources[i]->is_drained) { /* (2): its next entry is not known, and may come before
+                                            those that wait */
             read_on(r);
             return NULL;
         }

@@ -1,4 +1,5 @@
-/* talk.h: one step of a conversation: some commands, and one callback when all their replies are there. */
+/* talk.h: one step of a conversation: some commands, and one callback when all their replies are
+ * there. */
 #ifndef TIDEMILL_STREAM_TALK_H
 #define TIDEMILL_STREAM_TALK_H
 
@@ -14,8 +15,9 @@ typedef void talk_done_call(void *context, const struct reply *const *replies, s
 struct talk *talk_create(void);
 void talk_destroy(struct talk *t);
 
-/* A new step on `link`, which is up. Commands are appended to the buffer that this returns, each followed by talk_expect with a
- * word for people ("XINFO STREAM orders"; copied), then talk_send. */
+/* A new step on `link`, which is up. Commands are appended to the buffer that this returns, each
+ * followed by talk_expect with a word for people ("XINFO STREAM orders"; copied), then talk_send.
+ */
 struct buf *talk_begin(struct talk *t, struct link *link);
 void talk_expect(struct talk *t, const char *what);
 void talk_send(struct talk *t, talk_done_call *done, void *context);

@@ -50,8 +50,8 @@ static void on_down(void *context, const struct error *why)
     c->callbacks.on_down(c->context, why);
 }
 
-struct control *control_create(struct loop *loop, const struct link_options *options, const struct control_callbacks *callbacks,
-                               void *context)
+struct control *control_create(struct loop *loop, const struct link_options *options,
+                               const struct control_callbacks *callbacks, void *context)
 {
     static const struct link_callbacks link_callbacks = {.on_up = on_up, .on_down = on_down};
     struct control *c = calloc(1, sizeof *c);

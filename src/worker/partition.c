@@ -31,7 +31,9 @@ struct partition {
 static void look(struct partition *p);
 static void acquire(struct partition *p);
 
-/* ── trouble ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── trouble
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void drop_all(struct partition *p)
 {
@@ -72,7 +74,8 @@ static void begin_anew(struct partition *p, bool later)
 static void on_trouble(void *context, const char *kind, const char *why, bool later)
 {
     struct partition *p = context;
-    log_repeat(later ? LOG_WARN : LOG_INFO, kind, later ? "Redis cannot write now; waiting" : "going on from the committed position",
+    log_repeat(later ? LOG_WARN : LOG_INFO, kind,
+               later ? "Redis cannot write now; waiting" : "going on from the committed position",
                "partition", p->name, "cause", why, NULL);
     begin_anew(p, later);
 }
@@ -99,8 +102,8 @@ static void on_refused_read(void *context, const struct reply *error)
         on_fatal(p, &why);
         return;
     }
-    /* The acquire that follows looks at every stream by itself: WRONGTYPE, it leaves the wrong ones out; NOPERM, it names the
-     * key that may not be read. */
+    /* The acquire that follows looks at every stream by itself: WRONGTYPE, it leaves the wrong ones
+     * out; NOPERM, it names the key that may not be read. */
     on_trouble(p, "read_refused", error->text, !reply_is_error(error, "WRONGTYPE"));
 }
 
@@ -112,7 +115,9 @@ static void on_idle(void *context)
     p->callbacks.on_drained(p->context, p);
 }
 
-/* ── links ──────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── links
+ * ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void on_up(void *context)
 {
@@ -128,27 +133,29 @@ static void on_down(void *context, const struct error *why)
         on_fatal(p, why);
         return;
     }
-    log_repeat(LOG_WARN, "redis_away", "no connection to Redis; trying again", "url", p->options.url->shown, "partition", p->name,
-               "cause", why->text, NULL);
+    log_repeat(LOG_WARN, "redis_away", "no connection to Redis; trying again", "url",
+               p->options.url->shown, "partition", p->name, "cause", why->text, NULL);
     if (p->phase != PARTITION_CONNECTING)
         begin_anew(p, false);
     /* While connecting, the link itself tries again. */
 }
 
-/* ── taking the partition ───────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── taking the partition
+ * ───────────────────────────────────────────────────────────────────────────────────────────── */
 
 static void on_lease(void *context, const struct reply *reply)
 {
     struct partition *p = context;
     if (p->phase != PARTITION_LOOKING)
         return;
-    if (reply->type == REPLY_NIL || reply_is_text(reply, p->owner.token) || reply->type == REPLY_ERROR) {
+    if (reply->type == REPLY_NIL || reply_is_text(reply, p->owner.token) ||
+        reply->type == REPLY_ERROR) {
         acquire(p); /* an error shows there with its cure */
         return;
     }
     if (!p->is_standby_told)
-        log_line(LOG_INFO, "standby", "another process works on this partition; standing by", "partition", p->name, "group",
-                 p->options.config->group, NULL);
+        log_line(LOG_INFO, "standby", "another process works on this partition; standing by",
+                 "partition", p->name, "group", p->options.config->group, NULL);
     p->is_standby_told = true;
     loop_timer_start(p->timer, LOOK_EVERY_MS);
 }
@@ -168,8 +175,8 @@ static void on_acquired(void *context, int outcome, const struct error *why)
     case OWNER_MINE:
         p->phase = PARTITION_OWNED;
         p->is_standby_told = false;
-        log_line(LOG_INFO, "acquired", "working on this partition", "partition", p->name, "fence", p->owner.fence, "streams",
-                 log_number((long long)p->owner.source_count - 1), NULL);
+        log_line(LOG_INFO, "acquired", "working on this partition", "partition", p->name, "fence",
+                 p->owner.fence, "streams", log_number((long long)p->owner.source_count - 1), NULL);
         pipeline_start(p->pipeline);
         p->callbacks.on_owned(p->context, p);
         return;
@@ -203,7 +210,9 @@ static void on_timer(void *context)
     }
 }
 
-/* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── life
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static struct link *create_link(struct partition *p, const char *role)
 {
@@ -214,18 +223,22 @@ static struct link *create_link(struct partition *p, const char *role)
     return link_create(p->options.loop, &options, &callbacks, p);
 }
 
-int partition_create(const struct partition_options *options, const struct partition_callbacks *callbacks, void *context,
+int partition_create(const struct partition_options *options,
+                     const struct partition_callbacks *callbacks, void *context,
                      struct partition **out, struct error *error)
 {
-    static const struct pipeline_callbacks pipeline_callbacks = {
-        .on_trouble = on_trouble, .on_fatal = on_fatal, .on_refused_read = on_refused_read, .on_idle = on_idle};
+    static const struct pipeline_callbacks pipeline_callbacks = {.on_trouble = on_trouble,
+                                                                 .on_fatal = on_fatal,
+                                                                 .on_refused_read = on_refused_read,
+                                                                 .on_idle = on_idle};
     struct partition *p = calloc(1, sizeof *p);
     if (p == NULL)
         abort();
     p->options = *options;
     p->callbacks = *callbacks;
     p->context = context;
-    snprintf(p->name, sizeof p->name, "%.*s", options->tag != NULL ? (int)options->tag_len : 1, options->tag != NULL ? options->tag : "-");
+    snprintf(p->name, sizeof p->name, "%.*s", options->tag != NULL ? (int)options->tag_len : 1,
+             options->tag != NULL ? options->tag : "-");
     keys_init(&p->keys, options->tag, options->tag_len, options->config->group);
     struct owner_options owner_options = {
         .keys = &p->keys,
@@ -273,9 +286,11 @@ void partition_destroy(struct partition *p)
     free(p);
 }
 
-void partition_add_stream(struct partition *p, const char *name, size_t len, const char *pattern, bool is_later)
+void partition_add_stream(struct partition *p, const char *name, size_t len, const char *pattern,
+                          bool is_later)
 {
-    struct source *s = owner_add_source(&p->owner, name, len, rulebook_stream(p->options.book, name, len));
+    struct source *s =
+        owner_add_source(&p->owner, name, len, rulebook_stream(p->options.book, name, len));
     s->pattern = pattern;
     s->is_later = is_later;
     pipeline_update_sources(p->pipeline);
@@ -288,7 +303,8 @@ bool partition_has_stream(const struct partition *p, const char *name, size_t le
 
 void partition_add_pattern(struct partition *p, const char *pattern)
 {
-    p->owner.patterns = realloc(p->owner.patterns, (p->owner.pattern_count + 1) * sizeof *p->owner.patterns);
+    p->owner.patterns =
+        realloc(p->owner.patterns, (p->owner.pattern_count + 1) * sizeof *p->owner.patterns);
     if (p->owner.patterns == NULL)
         abort();
     p->owner.patterns[p->owner.pattern_count++] = pattern;

@@ -6,14 +6,21 @@
  *                        │                               somebody else's lease lives       │
  *                        └──────────────────────── any trouble <────────────────────────────┘
  *
- * (1) Any trouble (a link breaks, EXEC nil, ctl changed, Redis cannot now) ends the same way: everything uncommitted and all
- *     that was remembered is dropped, both links are closed, and the way begins anew. So no reply of before can be mistaken. */
+ * (1) Any trouble (a link breaks, EXEC nil, ctl changed, Redis cannot now) ends the same way:
+ * everything uncommitted and all that was remembered is dropped, both links are closed, and the way
+ * begins anew. So no reply of before can be mistaken. */
 #ifndef TIDEMILL_WORKER_PARTITION_H
 #define TIDEMILL_WORKER_PARTITION_H
 
 #include "worker/pipeline.h"
 
-enum partition_phase { PARTITION_CLOSED, PARTITION_CONNECTING, PARTITION_LOOKING, PARTITION_ACQUIRING, PARTITION_OWNED };
+enum partition_phase {
+    PARTITION_CLOSED,
+    PARTITION_CONNECTING,
+    PARTITION_LOOKING,
+    PARTITION_ACQUIRING,
+    PARTITION_OWNED
+};
 
 struct partition;
 
@@ -34,13 +41,16 @@ struct partition_callbacks {
     void (*on_drained)(void *context, struct partition *p);
 };
 
-int partition_create(const struct partition_options *options, const struct partition_callbacks *callbacks, void *context,
+int partition_create(const struct partition_options *options,
+                     const struct partition_callbacks *callbacks, void *context,
                      struct partition **out, struct error *error);
 void partition_destroy(struct partition *p);
 
-/* Before partition_open, or later: then the position of the new stream is resolved by a new acquire (partition_take_sources).
- * `pattern`: the glob that brought it, or NULL. is_later: see struct source. */
-void partition_add_stream(struct partition *p, const char *name, size_t len, const char *pattern, bool is_later);
+/* Before partition_open, or later: then the position of the new stream is resolved by a new acquire
+ * (partition_take_sources). `pattern`: the glob that brought it, or NULL. is_later: see struct
+ * source. */
+void partition_add_stream(struct partition *p, const char *name, size_t len, const char *pattern,
+                          bool is_later);
 bool partition_has_stream(const struct partition *p, const char *name, size_t len);
 void partition_add_pattern(struct partition *p, const char *pattern);
 void partition_take_sources(struct partition *p);

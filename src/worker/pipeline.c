@@ -1,11 +1,11 @@
-/* pipeline.c: see the drawing in pipeline.h. One function, `step`, moves everything on; callbacks only note what came and call
- * it.
+/* pipeline.c: see the drawing in pipeline.h. One function, `step`, moves everything on; callbacks
+ * only note what came and call it.
  *
- * (1) Batch n+1 is computed only after n was sent: so its loads and lookups stand behind EXEC n on the commit link.
- * (2) n+1 is sent only after all of EXEC n has been judged and ctl is still as n left it (commit.h).
- * (3) An effect that was refused inside EXEC becomes a letter in the next commit, which is then sent even when no event comes.
- *     Those letters are owed until a commit has taken them along: they outlive pipeline_rest, if ctl is still as that commit
- *     left it. */
+ * (1) Batch n+1 is computed only after n was sent: so its loads and lookups stand behind EXEC n on
+ * the commit link. (2) n+1 is sent only after all of EXEC n has been judged and ctl is still as n
+ * left it (commit.h). (3) An effect that was refused inside EXEC becomes a letter in the next
+ * commit, which is then sent even when no event comes. Those letters are owed until a commit has
+ * taken them along: they outlive pipeline_rest, if ctl is still as that commit left it. */
 #include "worker/pipeline.h"
 
 #include "base/clock.h"
@@ -17,8 +17,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { HASH_PAIRS = 512, CLEAR_AFTER_MS = 50, SWEEP_EVERY_MS = 1000, BATCH_BYTES = 4 << 20,
-       BLOCK_MS = 1000, READ_FIRST = 64 /* events from which on reading goes on before they are computed */ };
+enum {
+    HASH_PAIRS = 512,
+    CLEAR_AFTER_MS = 50,
+    SWEEP_EVERY_MS = 1000,
+    BATCH_BYTES = 4 << 20,
+    BLOCK_MS = 1000,
+    READ_FIRST = 64 /* events from which on reading goes on before they are computed */
+};
 #define SWEEP_COUNT "2000" /* states looked at a second: 7 million an hour */
 
 enum work_state { WORK_NONE, WORK_WAITING, WORK_COMPUTED };
@@ -26,9 +32,9 @@ enum work_state { WORK_NONE, WORK_WAITING, WORK_COMPUTED };
 /* A part of a read batch on its way. */
 struct work {
     struct read_batch *batch;
-    uint32_t first, count;      /* its entries are batch->entries[first .. first + count) */
-    struct retry retry;         /* when it is a letter to try again */
-    struct stream_id inbox_id;  /* of that letter */
+    uint32_t first, count;     /* its entries are batch->entries[first .. first + count) */
+    struct retry retry;        /* when it is a letter to try again */
+    struct stream_id inbox_id; /* of that letter */
 };
 
 struct pipeline {
@@ -47,21 +53,23 @@ struct pipeline {
     struct read_batch *batch; /* being worked off */
     uint32_t next;            /* its first entry that is not sent yet */
     enum work_state state;
-    struct work now;    /* being computed, or computed and waiting for its turn */
-    struct work flight; /* sent */
+    struct work now;            /* being computed, or computed and waiting for its turn */
+    struct work flight;         /* sent */
     struct sealed_batch sealed; /* the effects of `flight` */
     struct arena replies;       /* of states and lookups */
     size_t state_replies, lookup_replies, replies_came;
 
     struct buf fields, range; /* scratch of add_positions */
-    struct buf letters; /* whole commands for the next commit: refused effects, an unverified commit */
+    struct buf
+        letters; /* whole commands for the next commit: refused effects, an unverified commit */
     uint32_t letter_count;
-    struct stream_id refused_letter_id; /* of the inbox: Redis refused its command when it was queued */
+    struct stream_id
+        refused_letter_id; /* of the inbox: Redis refused its command when it was queued */
     char refused_letter[256];
-    bool wants_commit;       /* also when no event comes */
-    bool has_unverified;     /* ctl.unverified stands, or will once the flight lands */
-    bool is_sources_dirty;   /* positions changed without an entry: new sources, corrected counts */
-    struct buf sweep;        /* HDEL commands of expired states, for the very next commit only */
+    bool wants_commit;     /* also when no event comes */
+    bool has_unverified;   /* ctl.unverified stands, or will once the flight lands */
+    bool is_sources_dirty; /* positions changed without an entry: new sources, corrected counts */
+    struct buf sweep;      /* HDEL commands of expired states, for the very next commit only */
     uint32_t sweep_count;
     uint32_t sweep_rule;
     char sweep_cursor[32];
@@ -71,7 +79,9 @@ struct pipeline {
 
 static void step(struct pipeline *p);
 
-/* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── life
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void on_ready(void *context)
 {
@@ -106,10 +116,12 @@ static void on_clear_timer(void *context)
 
 static void on_sweep_timer(void *context);
 
-int pipeline_create(const struct pipeline_options *options, const struct pipeline_callbacks *callbacks, void *context,
+int pipeline_create(const struct pipeline_options *options,
+                    const struct pipeline_callbacks *callbacks, void *context,
                     struct pipeline **out, struct error *error)
 {
-    static const struct reader_callbacks reader_callbacks = {.on_ready = on_ready, .on_refused = on_read_refused};
+    static const struct reader_callbacks reader_callbacks = {.on_ready = on_ready,
+                                                             .on_refused = on_read_refused};
     static const struct commit_callbacks commit_callbacks = {
         .on_outcome = on_outcome, .on_armed = on_armed, .on_changed = on_changed};
     const struct config *config = options->config;
@@ -119,10 +131,12 @@ int pipeline_create(const struct pipeline_options *options, const struct pipelin
     p->options = *options;
     p->callbacks = *callbacks;
     p->context = context;
-    struct reader_options reader_options = {
-        .batch_events = (uint32_t)config->batch_events, .batch_bytes = BATCH_BYTES, .block_ms = BLOCK_MS};
+    struct reader_options reader_options = {.batch_events = (uint32_t)config->batch_events,
+                                            .batch_bytes = BATCH_BYTES,
+                                            .block_ms = BLOCK_MS};
     struct bridge_options bridge_options = {
-        .event_limits = {.depth = (uint32_t)config->limits.event_depth, .elements = (uint32_t)config->limits.event_elements},
+        .event_limits = {.depth = (uint32_t)config->limits.event_depth,
+                         .elements = (uint32_t)config->limits.event_elements},
         .event_bytes = (size_t)config->limits.event_kb * 1024,
         .state_cache_bytes = (size_t)config->state_cache_mb << 20,
         .future_ms = (double)config->future_ms,
@@ -201,7 +215,8 @@ void pipeline_rest(struct pipeline *p)
     loop_timer_stop(p->clear_timer);
     loop_timer_stop(p->sweep_timer);
     p->sweep.len = p->sweep_count = 0;
-    p->wants_commit = p->has_unverified = p->is_sources_dirty = p->wants_sweep = p->is_sweeping = false;
+    p->wants_commit = p->has_unverified = p->is_sources_dirty = p->wants_sweep = p->is_sweeping =
+        false;
 }
 
 /* A commit of before the acquire whose outcome nobody saw: one letter tells of it (design 4.5). */
@@ -216,9 +231,20 @@ static void tell_unverified(struct pipeline *p)
         return;
     char message[700];
     snprintf(message, sizeof message,
-             "the engine or its connection broke off before it saw whether Redis refused a write of this commit: %s", o->unverified);
-    struct letter letter = {.stream = "", .id = "", .rule = "", .version = "", .reason = "unverified", .message = message,
-                            .traceback = "", .key = "", .payload = "", .at_ms = clock_wall_ms(), .attempts = 1};
+             "the engine or its connection broke off before it saw whether Redis refused a write "
+             "of this commit: %s",
+             o->unverified);
+    struct letter letter = {.stream = "",
+                            .id = "",
+                            .rule = "",
+                            .version = "",
+                            .reason = "unverified",
+                            .message = message,
+                            .traceback = "",
+                            .key = "",
+                            .payload = "",
+                            .at_ms = clock_wall_ms(),
+                            .attempts = 1};
     letter_append(&p->letters, p->options.keys->dlq.data, p->options.config->dlq_maxlen, &letter);
     p->letter_count++;
 }
@@ -260,7 +286,8 @@ void pipeline_hold(struct pipeline *p)
 
 bool pipeline_is_idle(const struct pipeline *p)
 {
-    return !p->is_running || (p->state == WORK_NONE && !commit_is_flying(p->commit) && !p->has_unverified && p->letter_count == 0);
+    return !p->is_running || (p->state == WORK_NONE && !commit_is_flying(p->commit) &&
+                              !p->has_unverified && p->letter_count == 0);
 }
 
 void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts)
@@ -272,7 +299,9 @@ void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts)
     snprintf(counts->stopped_by, sizeof counts->stopped_by, "%s", p->stopped_by);
 }
 
-/* ── computing ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── computing
+ * ────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void trouble(struct pipeline *p, const char *kind, const char *why, bool later)
 {
@@ -297,7 +326,8 @@ static void on_want(void *context, const struct reply *reply)
             return;
         }
         if (!bridge_take_states(p->bridge, place, reply))
-            log_repeat(LOG_ERROR, "state_unreadable", "a state in Redis cannot be read and counts as empty", "partition",
+            log_repeat(LOG_ERROR, "state_unreadable",
+                       "a state in Redis cannot be read and counts as empty", "partition",
                        p->options.name, NULL);
     } else {
         bridge_take_answer(p->bridge, reply);
@@ -329,8 +359,9 @@ static void stop_at(struct pipeline *p, const char *by)
 {
     p->is_stopped = true;
     snprintf(p->stopped_by, sizeof p->stopped_by, "%s", by);
-    log_line(LOG_ERROR, "rule_stopped", "a rule with on_error = \"stop\" failed; the partition waits before this event", "partition",
-             p->options.name, "cause", by, NULL);
+    log_line(LOG_ERROR, "rule_stopped",
+             "a rule with on_error = \"stop\" failed; the partition waits before this event",
+             "partition", p->options.name, "cause", by, NULL);
 }
 
 /* Runs the rules on what `now` holds. False: the partition is in trouble or stopped. */
@@ -381,14 +412,17 @@ static bool take_work(struct pipeline *p)
     read_batch_keep(batch);
     p->now = (struct work){.batch = batch, .first = p->next, .count = batch->count - p->next};
     if (!batch->is_inbox) {
-        bridge_put_batch(p->bridge, batch->entries + p->next, p->now.count, p->clock_ms, redis_now_ms(p));
+        bridge_put_batch(p->bridge, batch->entries + p->next, p->now.count, p->clock_ms,
+                         redis_now_ms(p));
         return true;
     }
     /* Letters go one by one: each is an event, or only a command, of its own. */
     p->now.count = 1;
     p->now.inbox_id = batch->ids[p->next];
-    bool was_refused = p->refused_letter[0] != '\0' && stream_id_compare(p->refused_letter_id, p->now.inbox_id) == 0;
-    retry_init(&p->now.retry, p->options.book, &batch->entries[p->next], was_refused ? p->refused_letter : NULL);
+    bool was_refused = p->refused_letter[0] != '\0' &&
+                       stream_id_compare(p->refused_letter_id, p->now.inbox_id) == 0;
+    retry_init(&p->now.retry, p->options.book, &batch->entries[p->next],
+               was_refused ? p->refused_letter : NULL);
     bridge_put_batch(p->bridge, &p->now.retry.entry, p->now.retry.is_event ? 1 : 0, p->clock_ms, 0);
     return true;
 }
@@ -404,7 +438,9 @@ static bool compute_next(struct pipeline *p)
     return compute(p);
 }
 
-/* ── committing ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── committing
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static int compare_changes(const void *left, const void *right)
 {
@@ -456,7 +492,8 @@ static void add_states(struct pipeline *p)
         qsort(all, count, sizeof *all, compare_changes);
     for (size_t first = 0; first < count;) {
         size_t row = 1;
-        while (first + row < count && row < HASH_PAIRS && compare_changes(&all[first], &all[first + row]) == 0)
+        while (first + row < count && row < HASH_PAIRS &&
+               compare_changes(&all[first], &all[first + row]) == 0)
             row++;
         add_changes(p, all + first, row);
         first += row;
@@ -502,12 +539,14 @@ static void add_positions(struct pipeline *p, bool has_foreign)
         if (s->sent_count > 0) {
             char before[STREAM_ID_TEXT];
             stream_id_format(s->committed, before);
-            buf_printf(&range, "%s%s after %s up to %s", range.len > 0 ? ", " : "", s->name, before, id);
+            buf_printf(&range, "%s%s after %s up to %s", range.len > 0 ? ", " : "", s->name, before,
+                       id);
         }
     }
     if (has_foreign) {
         char value[400];
-        snprintf(value, sizeof value, "commit %lld: %s", (long long)o->commits + 1, range.len > 0 ? buf_text(&range) : "a retry");
+        snprintf(value, sizeof value, "commit %lld: %s", (long long)o->commits + 1,
+                 range.len > 0 ? buf_text(&range) : "a retry");
         command_argument_text(&fields, "unverified");
         command_argument_text(&fields, value);
         pairs++;
@@ -543,8 +582,8 @@ static void add_group_positions(struct pipeline *p)
         s->has_group = true; /* unless it is refused: tell_complaints */
         struct buf *out = commit_add_command(p->commit, what);
         if (has_read && s->read >= 0)
-            command_append(out, "XGROUP", verb, s->name, p->options.config->group, id, "ENTRIESREAD",
-                           log_number(s->read + (long long)s->sent_count), NULL);
+            command_append(out, "XGROUP", verb, s->name, p->options.config->group, id,
+                           "ENTRIESREAD", log_number(s->read + (long long)s->sent_count), NULL);
         else
             command_append(out, "XGROUP", verb, s->name, p->options.config->group, id, NULL);
     }
@@ -561,7 +600,8 @@ static void send(struct pipeline *p)
     if (has_work && !p->now.retry.is_command) {
         effects = bridge_effects(p->bridge, &effect_count);
         for (uint32_t i = 0; i < effect_count; i++)
-            commit_add_effect(p->commit, bridge_effect_bytes(p->bridge, &effects[i]), effects[i].len);
+            commit_add_effect(p->commit, bridge_effect_bytes(p->bridge, &effects[i]),
+                              effects[i].len);
     } else if (has_work) {
         commit_add_effect(p->commit, p->now.retry.command.text, p->now.retry.command.len);
         effect_count = 1;
@@ -571,7 +611,8 @@ static void send(struct pipeline *p)
         commit_add_commands(p->commit, letters->data, letters->len, letter_count, "XADD :dlq");
         add_states(p);
         if (p->now.batch->is_inbox)
-            retry_add_removal(&p->now.retry, p->commit, p->options.keys, p->options.config->dlq_maxlen, p->now.inbox_id);
+            retry_add_removal(&p->now.retry, p->commit, p->options.keys,
+                              p->options.config->dlq_maxlen, p->now.inbox_id);
     }
     commit_add_commands(p->commit, p->letters.data, p->letters.len, p->letter_count, "XADD :dlq");
     commit_add_commands(p->commit, p->sweep.data, p->sweep.len, p->sweep_count, "HDEL :state:*");
@@ -586,7 +627,8 @@ static void send(struct pipeline *p)
     p->counts.letters += letter_count;
     if (has_work) {
         bridge_seal(p->bridge, &p->sealed);
-        p->clock_ms = bridge_clock_ms(p->bridge) > p->clock_ms ? bridge_clock_ms(p->bridge) : p->clock_ms;
+        p->clock_ms =
+            bridge_clock_ms(p->bridge) > p->clock_ms ? bridge_clock_ms(p->bridge) : p->clock_ms;
         p->next = p->now.first + p->now.count;
         p->flight = p->now;
         p->now = (struct work){0};
@@ -608,16 +650,18 @@ static void tell_refused(struct pipeline *p)
             retry_describe(&p->flight.retry, &letter);
         } else {
             const struct effect *effect = &p->sealed.effects[place];
-            const struct batch_entry *entry = p->flight.batch->is_inbox
-                                                  ? &p->flight.retry.entry
-                                                  : &p->flight.batch->entries[p->flight.first + effect->entry];
+            const struct batch_entry *entry =
+                p->flight.batch->is_inbox
+                    ? &p->flight.retry.entry
+                    : &p->flight.batch->entries[p->flight.first + effect->entry];
             bridge_describe(p->bridge, entry, effect->rule, &letter, id);
             letter.payload = p->sealed.out.data + effect->at;
             letter.payload_len = effect->len;
             if (!p->flight.batch->is_inbox)
                 letter.attempts = 1;
         }
-        letter_append(&p->letters, p->options.keys->dlq.data, p->options.config->dlq_maxlen, &letter);
+        letter_append(&p->letters, p->options.keys->dlq.data, p->options.config->dlq_maxlen,
+                      &letter);
         p->letter_count++;
         p->wants_commit = true;
     }
@@ -629,7 +673,8 @@ static void tell_complaints(struct pipeline *p)
     const char *message, *what;
     struct owner *o = p->options.owner;
     while ((what = commit_complaint_next(p->commit, &cursor, &message)) != NULL) {
-        if (strncmp(what, "XGROUP|", 7) == 0) { /* only a display: made anew by the next commit, or moved, if it exists */
+        if (strncmp(what, "XGROUP|", 7) ==
+            0) { /* only a display: made anew by the next commit, or moved, if it exists */
             const char *name = strchr(what, ' ') + 1;
             struct source *s = owner_find_source(o, name, strlen(name));
             if (s != NULL)
@@ -638,7 +683,9 @@ static void tell_complaints(struct pipeline *p)
         }
         struct error why;
         error_set(&why, ERROR_FATAL_REPLY,
-                  "Redis refused a write to one of the engine's own keys (%s): %s; delete or rename what stands there", what, message);
+                  "Redis refused a write to one of the engine's own keys (%s): %s; delete or "
+                  "rename what stands there",
+                  what, message);
         p->callbacks.on_fatal(p->context, &why);
     }
 }
@@ -676,7 +723,10 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
         land(p);
         return; /* on_armed goes on */
     case COMMIT_FENCED:
-        trouble(p, "commit_fenced", "ctl changed before the commit: an edit from the shell, a late commit, or another owner", false);
+        trouble(p, "commit_fenced",
+                "ctl changed before the commit: an edit from the shell, a late commit, or another "
+                "owner",
+                false);
         return;
     case COMMIT_LATER:
         trouble(p, "redis_later", why->text, true);
@@ -696,21 +746,27 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
             }
             const struct effect *effect = &p->sealed.effects[place];
             bridge_refuse(p->bridge,
-                          p->flight.batch->is_inbox ? &p->flight.retry.entry
-                                                    : &p->flight.batch->entries[p->flight.first + effect->entry],
+                          p->flight.batch->is_inbox
+                              ? &p->flight.retry.entry
+                              : &p->flight.batch->entries[p->flight.first + effect->entry],
                           effect, p->sealed.out.data + effect->at, message);
         }
-        trouble(p, "effect_refused", "Redis refused an effect when it was queued; the batch is computed again without it", false);
+        trouble(
+            p, "effect_refused",
+            "Redis refused an effect when it was queued; the batch is computed again without it",
+            false);
         return;
     }
     }
 }
 
-/* ── sweeping expired states ────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── sweeping expired states
+ * ────────────────────────────────────────────────────────────────────────────────────────── */
 
 static double sweep_clock(const struct pipeline *p)
 {
-    /* At the tail, time passes by Redis' clock; in the middle of a backlog it stands at the position. */
+    /* At the tail, time passes by Redis' clock; in the middle of a backlog it stands at the
+     * position. */
     bool is_at_tail = p->batch == NULL && p->state == WORK_NONE;
     double now = redis_now_ms(p);
     return is_at_tail && now > p->clock_ms ? now : p->clock_ms;
@@ -724,7 +780,8 @@ static void collect_expired(struct pipeline *p, const struct reply *rows)
     struct buf fields = {0}, name = {0};
     for (uint32_t i = 0; i + 1 < rows->count; i += 2) {
         const struct reply *key = rows->elements[i], *value = rows->elements[i + 1];
-        if (!state_head(value->text, value->len, &expiry, &version, &head) || expiry == 0 || expiry > now)
+        if (!state_head(value->text, value->len, &expiry, &version, &head) || expiry == 0 ||
+            expiry > now)
             continue;
         command_argument(&fields, key->text, key->len);
         expired++;
@@ -746,7 +803,8 @@ static void on_sweep(void *context, const struct reply *reply)
 {
     struct pipeline *p = context;
     p->is_sweeping = false;
-    if (reply->type == REPLY_ARRAY && reply->count == 2 && reply->elements[1]->type == REPLY_ARRAY) {
+    if (reply->type == REPLY_ARRAY && reply->count == 2 &&
+        reply->elements[1]->type == REPLY_ARRAY) {
         snprintf(p->sweep_cursor, sizeof p->sweep_cursor, "%s", reply->elements[0]->text);
         collect_expired(p, reply->elements[1]);
         if (strcmp(p->sweep_cursor, "0") == 0)
@@ -755,14 +813,16 @@ static void on_sweep(void *context, const struct reply *reply)
     step(p);
 }
 
-/* While it looks, nothing is computed or in flight: so what it sees is still true in the commit that follows. */
+/* While it looks, nothing is computed or in flight: so what it sees is still true in the commit
+ * that follows. */
 static void start_sweep(struct pipeline *p)
 {
     struct buf key = {0};
     p->wants_sweep = false;
     p->is_sweeping = true;
     keys_state(p->options.keys, rulebook_rule_name(p->options.book, p->sweep_rule), &key);
-    command_append(link_out(p->options.commit_link), "HSCAN", key.data, p->sweep_cursor, "COUNT", SWEEP_COUNT, NULL);
+    command_append(link_out(p->options.commit_link), "HSCAN", key.data, p->sweep_cursor, "COUNT",
+                   SWEEP_COUNT, NULL);
     link_expect(p->options.commit_link, on_sweep, p, NULL, 0);
     link_flush(p->options.commit_link);
     buf_fini(&key);
@@ -779,7 +839,9 @@ static void on_sweep_timer(void *context)
     step(p);
 }
 
-/* ── moving on ──────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── moving on
+ * ────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static bool may_send(const struct pipeline *p)
 {
@@ -803,10 +865,12 @@ static void step(struct pipeline *p)
             break; /* or when it is armed */
         }
         if (p->state == WORK_WAITING) {
-            if (p->replies_came < p->state_replies + p->lookup_replies || !compute(p) || p->state == WORK_WAITING)
+            if (p->replies_came < p->state_replies + p->lookup_replies || !compute(p) ||
+                p->state == WORK_WAITING)
                 break;
         }
-        if (p->state == WORK_NONE && !p->wants_commit && (!compute_next(p) || p->state == WORK_WAITING))
+        if (p->state == WORK_NONE && !p->wants_commit &&
+            (!compute_next(p) || p->state == WORK_WAITING))
             break;
         if (p->state == WORK_NONE && p->wants_commit && !commit_is_armed(p->commit))
             break;

@@ -1,12 +1,13 @@
 /* pipeline.h: the way of the data of one partition, and the only place where its stages meet:
  *
  *     reader ──read_batch──> bridge (rules) ──effects, states, letters──> commit
- *       │ one XREAD ahead       │ batch n+1 is computed                     │ while batch n is in flight
- *       └ a Redis link          └ states and lookups travel behind EXEC n ──┘ on the commit link
+ *       │ one XREAD ahead       │ batch n+1 is computed                     │ while batch n is in
+ * flight └ a Redis link          └ states and lookups travel behind EXEC n ──┘ on the commit link
  *
  *     resting ──start──> running ──hold──> draining (what is computed still commits) ──> is_idle
  *
- * Everything uncommitted is forgotten by pipeline_rest; the positions of the next start come from ctl. */
+ * Everything uncommitted is forgotten by pipeline_rest; the positions of the next start come from
+ * ctl. */
 #ifndef TIDEMILL_WORKER_PIPELINE_H
 #define TIDEMILL_WORKER_PIPELINE_H
 
@@ -28,11 +29,14 @@ struct pipeline_options {
 };
 
 struct pipeline_callbacks {
-    /* Something happened after which only a new acquire can go on: `why` for people. later: Redis cannot now. */
+    /* Something happened after which only a new acquire can go on: `why` for people. later: Redis
+     * cannot now. */
     void (*on_trouble)(void *context, const char *kind, const char *why, bool later);
     void (*on_fatal)(void *context, const struct error *why);
-    void (*on_refused_read)(void *context, const struct reply *error); /* XREAD was refused; the pipeline has come to rest */
-    void (*on_idle)(void *context);                                     /* nothing is under way any more (see pipeline_is_idle) */
+    void (*on_refused_read)(
+        void *context,
+        const struct reply *error); /* XREAD was refused; the pipeline has come to rest */
+    void (*on_idle)(void *context); /* nothing is under way any more (see pipeline_is_idle) */
 };
 
 struct pipeline_counts {
@@ -42,13 +46,15 @@ struct pipeline_counts {
     char stopped_by[512];
 };
 
-int pipeline_create(const struct pipeline_options *options, const struct pipeline_callbacks *callbacks, void *context,
+int pipeline_create(const struct pipeline_options *options,
+                    const struct pipeline_callbacks *callbacks, void *context,
                     struct pipeline **out, struct error *error);
 void pipeline_destroy(struct pipeline *p);
 
 void pipeline_set_commands(struct pipeline *p, const struct commands *commands);
 
-/* Right after an acquire; both links are up. redis_ahead_ms: Redis' clock less ours (clock_now_ms). */
+/* Right after an acquire; both links are up. redis_ahead_ms: Redis' clock less ours (clock_now_ms).
+ */
 void pipeline_start(struct pipeline *p);
 void pipeline_set_clock(struct pipeline *p, double redis_ahead_ms);
 
@@ -62,7 +68,8 @@ bool pipeline_is_idle(const struct pipeline *p); /* nothing uncommitted, nothing
 /* Forgets everything uncommitted and every cached state. The links have been closed or are down. */
 void pipeline_rest(struct pipeline *p);
 
-/* Adds to a position in the next commit: `field` of ctl (a new source's offset, a corrected count). */
+/* Adds to a position in the next commit: `field` of ctl (a new source's offset, a corrected count).
+ */
 void pipeline_commit_sources(struct pipeline *p);
 
 void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts);

@@ -1,4 +1,5 @@
-/* probe.c: see probe.h. What XINFO says is of a moment ago: conclusions only where time cannot have changed them. */
+/* probe.c: see probe.h. What XINFO says is of a moment ago: conclusions only where time cannot have
+ * changed them. */
 #include "worker/probe.h"
 
 #include "base/log.h"
@@ -12,7 +13,7 @@ enum { STREAMS_A_LOOK = 64 };
 struct look {
     struct probe *probe;
     struct partition *partition;
-    size_t first, count;                           /* of the partition's sources */
+    size_t first, count;                     /* of the partition's sources */
     struct stream_id before[STREAMS_A_LOOK]; /* their positions when XINFO was sent */
 };
 
@@ -52,14 +53,17 @@ static void tell_lost(struct source *s, int64_t lost, bool is_exact)
     if (lost <= 0)
         return;
     s->lost += (uint64_t)lost;
-    log_line(LOG_ERROR, "entries_lost", "entries were trimmed before they were read; raise the producers' MAXLEN, or catch up faster",
+    log_line(LOG_ERROR, "entries_lost",
+             "entries were trimmed before they were read; raise the producers' MAXLEN, or catch up "
+             "faster",
              "stream", s->name, is_exact ? "lost" : "lost_at_least", log_number(lost), NULL);
 }
 
 /* True when the position of the source must be written again (its count was corrected). */
 static bool judge_count(struct source *s, const struct reply *info, struct stream_id last)
 {
-    const struct reply *added = reply_field(info, "entries-added"), *length = reply_field(info, "length");
+    const struct reply *added = reply_field(info, "entries-added"),
+                       *length = reply_field(info, "length");
     if (added == NULL || length == NULL)
         return false;
     s->added = reply_number(added, -1);
@@ -83,7 +87,8 @@ static bool judge_count(struct source *s, const struct reply *info, struct strea
 }
 
 /* What one stream's XINFO STREAM says. Returns whether positions must be written again. */
-static bool judge(struct look *look, struct source *s, size_t number, const struct reply *info, bool *must_recover)
+static bool judge(struct look *look, struct source *s, size_t number, const struct reply *info,
+                  bool *must_recover)
 {
     if (reply_is_error(info, "WRONGTYPE")) {
         *must_recover |= !s->is_left_out;
@@ -137,7 +142,8 @@ static void on_info(void *context, const struct reply *const *replies, size_t co
     end_look(look);
     control_end(p->control);
     if (must_recover)
-        partition_recover(partition, "stream_changed", "a stream was made anew or its type changed");
+        partition_recover(partition, "stream_changed",
+                          "a stream was made anew or its type changed");
     else if (is_dirty)
         pipeline_commit_sources(partition_pipeline(partition));
 }
@@ -150,7 +156,8 @@ static void begin(void *context)
     struct buf *out = talk_begin(talk, control_link(look->probe->control));
     if (look->first >= o->source_count)
         look->first = 0;
-    look->count = o->source_count - look->first < STREAMS_A_LOOK ? o->source_count - look->first : STREAMS_A_LOOK;
+    look->count = o->source_count - look->first < STREAMS_A_LOOK ? o->source_count - look->first
+                                                                 : STREAMS_A_LOOK;
     for (size_t i = 0; i < look->count; i++) {
         const struct source *s = o->sources[look->first + i];
         look->before[i] = s->committed;

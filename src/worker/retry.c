@@ -22,7 +22,8 @@ static const struct reply *unpack_event(struct retry *r, uint32_t *size)
     const struct reply *packed = field(r, "event");
     struct tokens tokens = {0};
     struct reply *fields = NULL;
-    if (packed->len == 0 || msgpack_tokens(packed->text, packed->len, &limits, &tokens, NULL) != 0 ||
+    if (packed->len == 0 ||
+        msgpack_tokens(packed->text, packed->len, &limits, &tokens, NULL) != 0 ||
         tokens.list[0].type != TOKEN_ARRAY || tokens.list[0].len % 2 != 0)
         goto out;
     uint32_t count = tokens.list[0].len;
@@ -33,7 +34,8 @@ static const struct reply *unpack_event(struct retry *r, uint32_t *size)
     for (uint32_t i = 0; i < count; i++) {
         const struct token *t = &tokens.list[i + 1];
         struct reply *text = arena_alloc(&r->arena, sizeof *text);
-        *text = (struct reply){.type = REPLY_STRING, .len = t->type == TOKEN_STRING ? t->len : 0, .text = ""};
+        *text = (struct reply){
+            .type = REPLY_STRING, .len = t->type == TOKEN_STRING ? t->len : 0, .text = ""};
         if (text->len > 0)
             text->text = t->bytes;
         *size += (uint32_t)text->len;
@@ -44,7 +46,8 @@ out:
     return fields;
 }
 
-void retry_init(struct retry *r, struct rulebook *book, const struct batch_entry *inbox_entry, const char *refusal)
+void retry_init(struct retry *r, struct rulebook *book, const struct batch_entry *inbox_entry,
+                const char *refusal)
 {
     *r = (struct retry){.letter = inbox_entry->fields};
     const struct reply *rule = field(r, "rule"), *stream = field(r, "stream"), *id = field(r, "id");
@@ -63,12 +66,14 @@ void retry_init(struct retry *r, struct rulebook *book, const struct batch_entry
     }
     uint32_t number = rulebook_rule_number(book, rule->text, rule->len);
     if (rule->len > 0 && number == 0) {
-        snprintf(r->hopeless, sizeof r->hopeless, "cannot be tried again: no rule named '%.64s' is loaded", rule->text);
+        snprintf(r->hopeless, sizeof r->hopeless,
+                 "cannot be tried again: no rule named '%.64s' is loaded", rule->text);
         return;
     }
     const struct reply *fields = unpack_event(r, &r->entry.size);
     if (fields == NULL || stream->len == 0 || !stream_id_parse(id->text, id->len, &at)) {
-        snprintf(r->hopeless, sizeof r->hopeless, "cannot be tried again: the raw event was not kept");
+        snprintf(r->hopeless, sizeof r->hopeless,
+                 "cannot be tried again: the raw event was not kept");
         return;
     }
     r->is_event = true;
@@ -101,8 +106,8 @@ void retry_describe(const struct retry *r, struct letter *letter)
     letter->attempts = (unsigned)reply_number(field(r, "attempts"), 1) + 1;
 }
 
-void retry_add_removal(const struct retry *r, struct commit *commit, const struct keys *keys, int64_t dlq_maxlen,
-                       struct stream_id inbox_id)
+void retry_add_removal(const struct retry *r, struct commit *commit, const struct keys *keys,
+                       int64_t dlq_maxlen, struct stream_id inbox_id)
 {
     char id[STREAM_ID_TEXT];
     stream_id_format(inbox_id, id);

@@ -76,7 +76,9 @@ static void add_streams(struct buf *json, const struct owner *o)
         add_text(json, "position", id);
         buf_printf(json, ",\"read\":%lld,\"lag\":", (long long)source->read);
         if (source->read >= 0 && source->added >= 0)
-            buf_printf(json, "%lld,", (long long)(source->added > source->read ? source->added - source->read : 0));
+            buf_printf(
+                json, "%lld,",
+                (long long)(source->added > source->read ? source->added - source->read : 0));
         else
             buf_append_text(json, "null,");
         add_number(json, "lost", source->lost);
@@ -86,7 +88,8 @@ static void add_streams(struct buf *json, const struct owner *o)
     buf_append_text(json, "]");
 }
 
-void status_add_partition(struct status *s, struct buf *json, struct partition *p, double events_per_s)
+void status_add_partition(struct status *s, struct buf *json, struct partition *p,
+                          double events_per_s)
 {
     struct pipeline_counts counts;
     const struct owner *o = partition_owner(p);
@@ -95,7 +98,10 @@ void status_add_partition(struct status *s, struct buf *json, struct partition *
     buf_append_text(json, s->partitions++ > 0 ? ",{" : "{");
     add_text(json, "name", partition_name(p));
     buf_append_text(json, ",");
-    add_text(json, "state", phase == PARTITION_OWNED ? "owner" : phase == PARTITION_LOOKING ? "standby" : "connecting");
+    add_text(json, "state",
+             phase == PARTITION_OWNED     ? "owner"
+             : phase == PARTITION_LOOKING ? "standby"
+                                          : "connecting");
     buf_append_text(json, ",");
     add_text(json, "fence", o->fence);
     buf_printf(json, ",\"events_per_s\":%.0f", events_per_s);
@@ -103,8 +109,14 @@ void status_add_partition(struct status *s, struct buf *json, struct partition *
         const char *name;
         uint64_t number;
     } rows[] = {
-        {"events", counts.events},   {"effects", counts.effects}, {"letters", counts.letters},       {"commits", counts.commits},
-        {"cuts", counts.cuts},       {"lookups", counts.lookups}, {"state_keys", counts.state_keys}, {"state_bytes", counts.state_bytes},
+        {"events", counts.events},
+        {"effects", counts.effects},
+        {"letters", counts.letters},
+        {"commits", counts.commits},
+        {"cuts", counts.cuts},
+        {"lookups", counts.lookups},
+        {"state_keys", counts.state_keys},
+        {"state_bytes", counts.state_bytes},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         buf_append_text(json, ",");

@@ -2,9 +2,10 @@
  *
  *   { "group", "redis", "connected", "pid", "version", "up_ms",
  *     "rules":      [ { "name", "version", "file", "streams", "failed", "skipped" } ],
- *     "partitions": [ { "name", "state": "owner|standby|connecting", "fence", "events_per_s", "events", "effects", "letters", "commits", "cuts",
- *                       "lookups", "state_keys", "state_bytes", "stopped_by"?,
- *                       "streams": [ { "name", "position", "read", "lag": N|null, "lost", "left_out" } ] } ] } */
+ *     "partitions": [ { "name", "state": "owner|standby|connecting", "fence", "events_per_s",
+ * "events", "effects", "letters", "commits", "cuts", "lookups", "state_keys", "state_bytes",
+ * "stopped_by"?, "streams": [ { "name", "position", "read", "lag": N|null, "lost", "left_out" } ] }
+ * ] } */
 #ifndef TIDEMILL_WORKER_STATUS_H
 #define TIDEMILL_WORKER_STATUS_H
 
@@ -21,7 +22,8 @@ struct status {
 };
 
 void status_begin(struct status *s, struct buf *json);
-void status_add_partition(struct status *s, struct buf *json, struct partition *p, double events_per_s);
+void status_add_partition(struct status *s, struct buf *json, struct partition *p,
+                          double events_per_s);
 void status_end(struct status *s, struct buf *json);
 
 #endif

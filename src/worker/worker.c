@@ -1,5 +1,6 @@
-/* worker.c: see worker.h. Begins with one look at Redis (its commands, its eviction policy, the streams that globs match), then
- * opens the partitions; from then on a tick renews leases and looks at streams. */
+/* worker.c: see worker.h. Begins with one look at Redis (its commands, its eviction policy, the
+ * streams that globs match), then opens the partitions; from then on a tick renews leases and looks
+ * at streams. */
 #include "worker/worker.h"
 
 #include "base/clock.h"
@@ -16,7 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TICK_MS = 200, PROBE_EVERY_MS = 1000, SCAN_EVERY_MS = 2000, STOP_MS = 900, STREAM_NAME_MOST = 900 };
+enum {
+    TICK_MS = 200,
+    PROBE_EVERY_MS = 1000,
+    SCAN_EVERY_MS = 2000,
+    STOP_MS = 900,
+    STREAM_NAME_MOST = 900
+};
 
 /* A partition, and when its lease must be renewed. */
 struct held {
@@ -39,7 +46,7 @@ struct worker {
     struct commands *commands;
     struct held **held;
     size_t held_count;
-    const char **patterns; /* the globs of all rules */
+    const char **patterns;  /* the globs of all rules */
     bool *is_known_pattern; /* this group knew the glob before this process began */
     size_t pattern_count, scanning;
     char scan_cursor[32];
@@ -49,7 +56,9 @@ struct worker {
     bool has_looked, is_scanned, is_stopping, is_told_away, has_new_streams, is_told_name;
 };
 
-/* ── partitions ─────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── partitions
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void fatal(struct worker *w, const struct error *why)
 {
@@ -98,8 +107,12 @@ static struct held *add_partition(struct worker *w, const char *tag, size_t len)
     if (held == NULL || w->held == NULL)
         abort();
     held->worker = w;
-    struct partition_options options = {
-        .config = w->config, .book = w->book, .loop = w->loop, .url = &w->url, .tag = len > 0 ? tag : NULL, .tag_len = len};
+    struct partition_options options = {.config = w->config,
+                                        .book = w->book,
+                                        .loop = w->loop,
+                                        .url = &w->url,
+                                        .tag = len > 0 ? tag : NULL,
+                                        .tag_len = len};
     struct error error;
     if (partition_create(&options, &callbacks, held, &held->partition, &error) != 0) {
         free(held);
@@ -113,8 +126,10 @@ static struct held *add_partition(struct worker *w, const char *tag, size_t len)
     return held;
 }
 
-/* The hash tag of a key, as Redis Cluster reads it: between the first { and the next }, when not empty. */
-static void tag_of(const struct worker *w, const char *name, size_t len, const char **tag, size_t *tag_len)
+/* The hash tag of a key, as Redis Cluster reads it: between the first { and the next }, when not
+ * empty. */
+static void tag_of(const struct worker *w, const char *name, size_t len, const char **tag,
+                   size_t *tag_len)
 {
     const char *open = memchr(name, '{', len);
     const char *close = open != NULL ? memchr(open, '}', len - (size_t)(open - name)) : NULL;
@@ -128,7 +143,8 @@ static void tag_of(const struct worker *w, const char *name, size_t len, const c
 }
 
 /* True when it was not known before. */
-static bool add_stream(struct worker *w, const char *name, size_t len, const char *pattern, bool is_later)
+static bool add_stream(struct worker *w, const char *name, size_t len, const char *pattern,
+                       bool is_later)
 {
     const char *tag;
     size_t tag_len;
@@ -141,7 +157,8 @@ static bool add_stream(struct worker *w, const char *name, size_t len, const cha
         return false;
     partition_add_stream(held->partition, name, len, pattern, is_later && is_new_partition);
     if (w->is_scanned) {
-        log_line(LOG_INFO, "stream_found", "a stream matches a rule's glob", "stream", name, "pattern", pattern, NULL);
+        log_line(LOG_INFO, "stream_found", "a stream matches a rule's glob", "stream", name,
+                 "pattern", pattern, NULL);
         if (is_new_partition)
             partition_open(held->partition);
         else
@@ -150,7 +167,9 @@ static bool add_stream(struct worker *w, const char *name, size_t len, const cha
     return true;
 }
 
-/* ── the first look ─────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── the first look
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static bool is_glob(const char *name)
 {
@@ -174,7 +193,8 @@ static void collect_streams(struct worker *w)
             if (is_known)
                 continue;
             w->patterns = realloc(w->patterns, (w->pattern_count + 1) * sizeof *w->patterns);
-            w->is_known_pattern = realloc(w->is_known_pattern, (w->pattern_count + 1) * sizeof *w->is_known_pattern);
+            w->is_known_pattern =
+                realloc(w->is_known_pattern, (w->pattern_count + 1) * sizeof *w->is_known_pattern);
             if (w->patterns == NULL || w->is_known_pattern == NULL)
                 abort();
             w->is_known_pattern[w->pattern_count] = false;
@@ -213,7 +233,8 @@ static void set_clock(struct worker *w, const struct reply *time)
 {
     if (time->type != REPLY_ARRAY || time->count != 2)
         return;
-    double redis_ms = (double)reply_number(time->elements[0], 0) * 1000 + (double)reply_number(time->elements[1], 0) / 1000;
+    double redis_ms = (double)reply_number(time->elements[0], 0) * 1000 +
+                      (double)reply_number(time->elements[1], 0) / 1000;
     for (size_t i = 0; i < w->held_count; i++)
         partition_set_clock(w->held[i]->partition, redis_ms - (double)clock_now_ms());
 }
@@ -223,22 +244,26 @@ static bool take_look(struct worker *w, const struct reply *const *replies, stru
     const struct reply *policy = replies[LOOK_POLICY];
     if (reply_is_error(replies[LOOK_COMMANDS], NULL)) {
         if (reply_means_later(replies[LOOK_COMMANDS])) {
-            log_repeat(LOG_WARN, "redis_later", "Redis cannot answer now; waiting", "cause", replies[LOOK_COMMANDS]->text, NULL);
+            log_repeat(LOG_WARN, "redis_later", "Redis cannot answer now; waiting", "cause",
+                       replies[LOOK_COMMANDS]->text, NULL);
             return false;
         }
-        error_set(why, ERROR_FATAL_REPLY, "Redis: %s (COMMAND); grant the command with: ACL SETUSER %s +command",
+        error_set(why, ERROR_FATAL_REPLY,
+                  "Redis: %s (COMMAND); grant the command with: ACL SETUSER %s +command",
                   replies[LOOK_COMMANDS]->text, w->url.user[0] != '\0' ? w->url.user : "default");
         return false;
     }
     struct commands *commands;
     if (commands_load(replies[LOOK_COMMANDS], &commands, why) != 0)
         return false;
-    const char *evicts = policy->type == REPLY_STRING ? strstr(policy->text, "maxmemory_policy:allkeys") : NULL;
+    const char *evicts =
+        policy->type == REPLY_STRING ? strstr(policy->text, "maxmemory_policy:allkeys") : NULL;
     if (evicts != NULL && !w->config->allow_eviction) {
         evicts += sizeof "maxmemory_policy:" - 1;
         commands_destroy(commands);
         error_set(why, ERROR_FATAL_REPLY,
-                  "this Redis may evict any key (maxmemory-policy %.*s), the engine's position and states too; set it to "
+                  "this Redis may evict any key (maxmemory-policy %.*s), the engine's position and "
+                  "states too; set it to "
                   "noeviction or volatile-lru, or accept the loss with --allow-eviction",
                   (int)strcspn(evicts, "\r\n"), evicts);
         return false;
@@ -279,7 +304,9 @@ static void on_look(void *context, const struct reply *const *replies, size_t co
         fatal(w, &why);
 }
 
-/* ── globs ──────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── globs
+ * ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void scan_lost(void *context)
 {
@@ -294,8 +321,11 @@ static bool is_readable_name(struct worker *w, const struct reply *name)
     if (name->len <= STREAM_NAME_MOST && memchr(name->text, '\0', name->len) == NULL)
         return true;
     if (!w->is_told_name)
-        log_line(LOG_WARN, "stream_name", "a stream that a glob matches has a name that tidemill does not read: longer than 900 bytes, "
-                 "or with a NUL in it", "stream", name->text, NULL);
+        log_line(LOG_WARN, "stream_name",
+                 "a stream that a glob matches has a name that tidemill does not read: longer than "
+                 "900 bytes, "
+                 "or with a NUL in it",
+                 "stream", name->text, NULL);
     w->is_told_name = true;
     return false;
 }
@@ -305,14 +335,19 @@ static void on_scan(void *context, const struct reply *const *replies, size_t co
     struct worker *w = context;
     const struct reply *reply = replies[0];
     (void)count;
-    if (reply->type != REPLY_ARRAY || reply->count != 2 || reply->elements[1]->type != REPLY_ARRAY) {
+    if (reply->type != REPLY_ARRAY || reply->count != 2 ||
+        reply->elements[1]->type != REPLY_ARRAY) {
         struct error why;
         bool is_forbidden = reply_is_error(reply, "NOPERM");
         if (is_forbidden)
-            error_set(&why, ERROR_FATAL_REPLY, "Redis: %s (SCAN, for the streams that globs match); grant the command with: ACL SETUSER "
-                      "%s +scan", reply->text, w->url.user[0] != '\0' ? w->url.user : "default");
+            error_set(&why, ERROR_FATAL_REPLY,
+                      "Redis: %s (SCAN, for the streams that globs match); grant the command with: "
+                      "ACL SETUSER "
+                      "%s +scan",
+                      reply->text, w->url.user[0] != '\0' ? w->url.user : "default");
         else
-            log_repeat(LOG_ERROR, "scan_refused", "Redis refuses SCAN; streams that globs match are not found", "cause",
+            log_repeat(LOG_ERROR, "scan_refused",
+                       "Redis refuses SCAN; streams that globs match are not found", "cause",
                        reply->type == REPLY_ERROR ? reply->text : "", NULL);
         scan_lost(w);
         control_end(w->control);
@@ -324,7 +359,8 @@ static void on_scan(void *context, const struct reply *const *replies, size_t co
     for (uint32_t i = 0; i < reply->elements[1]->count; i++) {
         const struct reply *name = reply->elements[1]->elements[i];
         if (!keys_is_ours(name->text, name->len) && is_readable_name(w, name))
-            add_stream(w, name->text, name->len, pattern, w->is_scanned || w->is_known_pattern[w->scanning]);
+            add_stream(w, name->text, name->len, pattern,
+                       w->is_scanned || w->is_known_pattern[w->scanning]);
     }
     snprintf(w->scan_cursor, sizeof w->scan_cursor, "%s", reply->elements[0]->text);
     if (strcmp(w->scan_cursor, "0") == 0)
@@ -348,15 +384,19 @@ static void scan(void *context)
 {
     struct worker *w = context;
     struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
-    command_append(out, "SCAN", w->scan_cursor, "MATCH", w->patterns[w->scanning], "COUNT", "1000", "TYPE", "stream", NULL);
+    command_append(out, "SCAN", w->scan_cursor, "MATCH", w->patterns[w->scanning], "COUNT", "1000",
+                   "TYPE", "stream", NULL);
     talk_expect(control_talk(w->control), "SCAN");
     talk_send(control_talk(w->control), on_scan, w);
 }
 
-/* ── leases ─────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── leases
+ * ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 /* A command on the lease that will never be allowed. */
-static bool is_forbidden(struct held *held, const struct reply *const *replies, size_t count, struct error *why)
+static bool is_forbidden(struct held *held, const struct reply *const *replies, size_t count,
+                         struct error *why)
 {
     for (size_t i = 0; i < count; i++) {
         if (!reply_is_error(replies[i], "NOPERM"))
@@ -400,7 +440,8 @@ static void on_lease_read(void *context, const struct reply *const *replies, siz
         held->renew_at_ms = 0;
         control_end(w->control);
         if (!held->is_drained)
-            partition_recover(held->partition, "lease_lost", "the lease expired or is somebody else's");
+            partition_recover(held->partition, "lease_lost",
+                              "the lease expired or is somebody else's");
         return;
     }
     out = talk_begin(control_talk(w->control), control_link(w->control));
@@ -451,7 +492,8 @@ static void on_deleted(void *context, const struct reply *const *replies, size_t
     struct held *held = context;
     struct error why;
     if (is_forbidden(held, replies, count, &why))
-        log_line(LOG_WARN, "lease_stays", "the lease was not given back and expires by itself", "cause", why.text, NULL);
+        log_line(LOG_WARN, "lease_stays", "the lease was not given back and expires by itself",
+                 "cause", why.text, NULL);
     control_end(held->worker->control);
     on_given_back(held);
 }
@@ -501,12 +543,15 @@ static void measure(struct held *held, uint64_t now_ms)
     struct pipeline_counts counts;
     pipeline_count(partition_pipeline(held->partition), &counts);
     if (held->then_ms > 0 && now_ms > held->then_ms)
-        held->events_per_s = (double)(counts.events - held->events_then) * 1000 / (double)(now_ms - held->then_ms);
+        held->events_per_s =
+            (double)(counts.events - held->events_then) * 1000 / (double)(now_ms - held->then_ms);
     held->events_then = counts.events;
     held->then_ms = now_ms;
 }
 
-/* ── ticking ────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── ticking
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void on_time(void *context, const struct reply *const *replies, size_t count)
 {
@@ -544,7 +589,8 @@ static void tick(void *context)
             partition_phase(held->partition) != PARTITION_OWNED)
             continue;
         held->is_renewing = true;
-        control_add(w->control, &(struct control_job){.begin = renew, .lost = renew_lost, .context = held});
+        control_add(w->control,
+                    &(struct control_job){.begin = renew, .lost = renew_lost, .context = held});
     }
     if (control_is_busy(w->control) || w->is_stopping)
         return;
@@ -558,11 +604,14 @@ static void tick(void *context)
     }
     if (w->pattern_count > 0 && (now >= w->scan_at_ms || !w->is_scanned)) {
         w->scan_at_ms = now + SCAN_EVERY_MS;
-        control_add(w->control, &(struct control_job){.begin = scan, .lost = scan_lost, .context = w});
+        control_add(w->control,
+                    &(struct control_job){.begin = scan, .lost = scan_lost, .context = w});
     }
 }
 
-/* ── life ───────────────────────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── life
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
 
 static void on_control_up(void *context)
 {
@@ -572,7 +621,8 @@ static void on_control_up(void *context)
     w->is_told_away = false;
     control_add(w->control, &(struct control_job){.begin = look, .context = w});
     if (w->pattern_count > 0)
-        control_add(w->control, &(struct control_job){.begin = scan, .lost = scan_lost, .context = w});
+        control_add(w->control,
+                    &(struct control_job){.begin = scan, .lost = scan_lost, .context = w});
 }
 
 static void on_control_down(void *context, const struct error *why)
@@ -582,21 +632,26 @@ static void on_control_down(void *context, const struct error *why)
         fatal(w, why);
         return;
     }
-    log_repeat(LOG_WARN, "redis_away", "no connection to Redis; trying again", "url", w->url.shown, "cause", why->text, NULL);
+    log_repeat(LOG_WARN, "redis_away", "no connection to Redis; trying again", "url", w->url.shown,
+               "cause", why->text, NULL);
     w->is_told_away = true;
 }
 
 static void on_stop_timer(void *context)
 {
     struct worker *w = context;
-    log_line(LOG_WARN, "stop_in_haste", "Redis did not answer in time; the lease was not given back and expires by itself", NULL);
+    log_line(LOG_WARN, "stop_in_haste",
+             "Redis did not answer in time; the lease was not given back and expires by itself",
+             NULL);
     w->callbacks.on_stopped(w->context);
 }
 
-int worker_create(struct loop *loop, const struct config *config, struct rulebook *book, const struct worker_callbacks *callbacks,
-                  void *context, struct worker **out, struct error *error)
+int worker_create(struct loop *loop, const struct config *config, struct rulebook *book,
+                  const struct worker_callbacks *callbacks, void *context, struct worker **out,
+                  struct error *error)
 {
-    static const struct control_callbacks control_callbacks = {.on_up = on_control_up, .on_down = on_control_down};
+    static const struct control_callbacks control_callbacks = {.on_up = on_control_up,
+                                                               .on_down = on_control_down};
     struct worker *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
@@ -665,7 +720,10 @@ void worker_stop(struct worker *w)
 
 void worker_status(struct worker *w, struct buf *json)
 {
-    struct status status = {.config = w->config, .book = w->book, .url = w->url.shown, .is_connected = control_is_up(w->control),
+    struct status status = {.config = w->config,
+                            .book = w->book,
+                            .url = w->url.shown,
+                            .is_connected = control_is_up(w->control),
                             .up_ms = clock_now_ms() - w->started_ms};
     status_begin(&status, json);
     for (size_t i = 0; i < w->held_count; i++)

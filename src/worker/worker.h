@@ -1,5 +1,5 @@
-/* worker.h: one process's share of the work: one loop, one set of rules, its partitions, and one link for what is not data:
- * leases, probes of streams, and SCANs for globs. */
+/* worker.h: one process's share of the work: one loop, one set of rules, its partitions, and one
+ * link for what is not data: leases, probes of streams, and SCANs for globs. */
 #ifndef TIDEMILL_WORKER_WORKER_H
 #define TIDEMILL_WORKER_WORKER_H
 
@@ -19,8 +19,9 @@ struct worker_callbacks {
 };
 
 /* `config` and `book` (started) must outlive the worker. Errors: ERROR_USAGE (the URL). */
-int worker_create(struct loop *loop, const struct config *config, struct rulebook *book, const struct worker_callbacks *callbacks,
-                  void *context, struct worker **out, struct error *error);
+int worker_create(struct loop *loop, const struct config *config, struct rulebook *book,
+                  const struct worker_callbacks *callbacks, void *context, struct worker **out,
+                  struct error *error);
 void worker_destroy(struct worker *w);
 
 /* Connects and begins. A Redis that is not there is waited for. */
