@@ -105,6 +105,18 @@ describe("state", function()
     assert.is_truthy(e:wait_logged "state_unreadable")
   end)
 
+  it("that is no table counts as empty, and is told", function()
+    for _, bytes in ipairs { "\x93\0\1\x05", "\x93\0\1\xa1x", "\x93\0\1\xc0" } do
+      server:call("FLUSHALL")
+      server:call("HSET", "tidemill:g:state:a", "x", bytes)
+      start { rules = { ["a.lua"] = engine.rule([[ctx.state.n = (ctx.state.n or 0) + 1]], 'stream = "orders", key = "k"') } }
+      send("1-1", { k = "x" })
+      assert.same({ n = 1 }, (e:state("a", "x")))
+      assert.equal("it is no map and no array", e:wait_logged("state_unreadable").cause)
+      e:kill()
+    end
+  end)
+
   describe("with a TTL", function()
     local RULES = { ["a.lua"] = engine.rule([[
       ctx.state.n = (ctx.state.n or 0) + 1

@@ -583,13 +583,16 @@ int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot)
     static const char empty[] = "\x93\x00\x01\x80";
     struct tokens *tokens = &b->view.state_tokens;
     struct error error;
-    if (msgpack_tokens(slot->bytes, slot->len, &limits, tokens, &error) != 0 ||
-        tokens->list[0].len != 3 ||
-        (tokens->list[3].type != TOKEN_MAP && tokens->list[3].type != TOKEN_ARRAY)) {
+    int failed = msgpack_tokens(slot->bytes, slot->len, &limits, tokens, &error);
+    if (failed == 0 &&
+        (tokens->list[0].len != 3 ||
+         (tokens->list[3].type != TOKEN_MAP && tokens->list[3].type != TOKEN_ARRAY)))
+        failed = error_set(&error, ERROR_FORMAT, "it is no map and no array");
+    if (failed != 0) {
         log_repeat(LOG_ERROR, "state_unreadable",
                    "a state in Redis cannot be read and counts as empty", "cause", error.text,
                    NULL);
-        int failed = msgpack_tokens(empty, sizeof empty - 1, &limits, tokens, &error);
+        failed = msgpack_tokens(empty, sizeof empty - 1, &limits, tokens, &error);
         assert(failed == 0);
     }
     return shapes_number(b->shapes, &tokens->list[3], &b->last_state_shape);
