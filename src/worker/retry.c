@@ -15,6 +15,13 @@ static const struct reply *field(const struct retry *r, const char *name)
     return value != NULL && value->type == REPLY_STRING ? value : &empty;
 }
 
+/* How often it failed, as far as that is plausible: anybody may write to the inbox. */
+static uint16_t attempts_before(const struct retry *r)
+{
+    long long attempts = reply_number(field(r, "attempts"), 1);
+    return attempts < 1 ? 1 : attempts > 60000 ? 60000 : (uint16_t)attempts;
+}
+
 /* The raw entry: a msgpack array of field, value, … as replies. NULL when it is none. */
 static const struct reply *unpack_event(struct retry *r, uint32_t *size)
 {
@@ -51,7 +58,6 @@ void retry_init(struct retry *r, struct rulebook *book, const struct batch_entry
 {
     *r = (struct retry){.letter = inbox_entry->fields};
     const struct reply *rule = field(r, "rule"), *stream = field(r, "stream"), *id = field(r, "id");
-    long long attempts = reply_number(field(r, "attempts"), 1);
     struct stream_id at = {0};
     if (refusal != NULL) {
         snprintf(r->hopeless, sizeof r->hopeless, "%s", refusal);
@@ -82,7 +88,7 @@ void retry_init(struct retry *r, struct rulebook *book, const struct batch_entry
     r->entry.fields = fields;
     r->entry.stream = rulebook_stream(book, stream->text, stream->len);
     r->entry.only = (uint16_t)number;
-    r->entry.attempts = attempts < 1 ? 1 : attempts > 60000 ? 60000 : (uint16_t)attempts;
+    r->entry.attempts = attempts_before(r);
 }
 
 void retry_fini(struct retry *r)
@@ -103,7 +109,7 @@ void retry_describe(const struct retry *r, struct letter *letter)
     letter->payload = field(r, "payload")->text;
     letter->payload_len = field(r, "payload")->len;
     letter->at_ms = clock_wall_ms();
-    letter->attempts = (unsigned)reply_number(field(r, "attempts"), 1) + 1;
+    letter->attempts = attempts_before(r) + 1u;
 }
 
 void retry_add_removal(const struct retry *r, struct commit *commit, const struct keys *keys,
