@@ -340,4 +340,6 @@ function host.create(options)
   return self
 end
 
+host.Host = Host -- for specs of the specs
+
 return host
