@@ -1,0 +1,46 @@
+-- tidemill-scm-1.rockspec: the test kit for authors of rules, by `luarocks make rockspec/tidemill-scm-1.rockspec`: specs of rules
+-- run with `require "tidemill.testing"`, and editors find the annotations of what a rule may call. The engine is built by make.
+--
+-- It needs LuaJIT (2.1), which luarocks cannot ask for: the modules load `ffi`, `bit` and `jit`, and "lua 5.1" is what LuaJIT
+-- says to be. Under PUC Lua 5.1 it installs, and `require` fails at `ffi`.
+rockspec_format = "3.0"
+package = "tidemill"
+version = "scm-1"
+
+source = { url = "." }
+
+description = {
+  summary = "Test kit for rules of Tidemill, a rules engine on Redis Streams (needs LuaJIT)",
+  detailed = "Runs rules over the engine's own kernel, without Redis and without the engine. Needs LuaJIT 2.1: it uses its FFI.",
+  license = "MIT",
+}
+
+dependencies = { "lua == 5.1" }
+
+test_dependencies = { "busted >= 2.0" }
+
+build = {
+  type = "builtin",
+  modules = {
+    ["tidemill"] = "src/runtime/tidemill.lua",
+    ["tidemill.call"] = "src/runtime/tidemill/call.lua",
+    ["tidemill.cdef"] = "src/runtime/tidemill/cdef.lua",
+    ["tidemill.context"] = "src/runtime/tidemill/context.lua",
+    ["tidemill.duration"] = "src/runtime/tidemill/duration.lua",
+    ["tidemill.each"] = "src/runtime/tidemill/each.lua",
+    ["tidemill.environment"] = "src/runtime/tidemill/environment.lua",
+    ["tidemill.glob"] = "src/runtime/tidemill/glob.lua",
+    ["tidemill.kernel"] = "src/runtime/tidemill/kernel.lua",
+    ["tidemill.nearest"] = "src/runtime/tidemill/nearest.lua",
+    ["tidemill.pack"] = "src/runtime/tidemill/pack.lua",
+    ["tidemill.rulebook"] = "src/runtime/tidemill/rulebook.lua",
+    ["tidemill.schema"] = "src/runtime/tidemill/schema.lua",
+    ["tidemill.shape"] = "src/runtime/tidemill/shape.lua",
+    ["tidemill.step"] = "src/runtime/tidemill/step.lua",
+    ["tidemill.testing"] = "src/runtime/tidemill/testing.lua",
+    ["tidemill.testing_commands"] = "src/runtime/tidemill/testing_commands.lua",
+    ["tidemill.testing_host"] = "src/runtime/tidemill/testing_host.lua",
+    ["tidemill.unpack"] = "src/runtime/tidemill/unpack.lua",
+    ["tidemill.value"] = "src/runtime/tidemill/value.lua",
+  },
+}
