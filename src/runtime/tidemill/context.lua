@@ -10,12 +10,22 @@ local type, pairs = type, require("tidemill.each").pairs
 local pack_table, packed = pack.table, pack.bytes()
 local text_of = environment.text_of
 
--- A ctx that a rule has kept must not work outside of its handler, nor in `when` or `key`: these run before there is a key.
-local function now_running(name, level)
-  local p = call.partition
-  if not p or call.key == nil then
-    error(("ctx.%s is only valid during the call of a handler"):format(name), level + 1)
+-- Raises with the place in the rule's own file. Not by a level: a rule may end with `return ctx.emit(…)`, and such a call leaves
+-- no frame behind.
+local function raise(K, message, ...)
+  local text = select("#", ...) > 0 and message:format(...) or message
+  for level = 2, 200 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then break end
+    if K.sources[info.source] then error(("%s:%d: %s"):format(info.short_src, info.currentline, text), 0) end
   end
+  error(text, 0)
+end
+
+-- A ctx that a rule has kept must not work outside of its handler, nor in `when` or `key`: these run before there is a key.
+local function now_running(K, name)
+  local p = call.partition
+  if not p or call.key == nil then raise(K, "ctx.%s is only valid during the call of a handler", name) end
   return p
 end
 
@@ -25,12 +35,13 @@ local MAP_HEADS = { fix = 0x80, fix_last = 0x8f, map16 = 0xde, map32 = 0xdf }
 local HEADS_KEPT = 1000 -- streams whose XADD is kept ready; a rule may have one for each customer
 
 -- The bytes of an XADD up to the length of its payload; made once per rule and stream.
-local function xadd_head(K, stream, level)
-  if type(stream) ~= "string" or stream == "" then
-    error("ctx.emit(stream, table): the stream must be a name, it is a " .. type(stream), level + 1)
+local function xadd_head(K, stream)
+  if type(stream) ~= "string" then
+    raise(K, "ctx.emit(stream, table): the stream must be a name, it is a %s", type(stream))
   end
+  if stream == "" then raise(K, "ctx.emit(stream, table): the stream's name is empty") end
   if stream:sub(1, 9) == "tidemill:" then
-    error(("ctx.emit: '%s': keys that start with tidemill: are the engine's own"):format(stream), level + 1)
+    raise(K, "ctx.emit: '%s': keys that start with tidemill: are the engine's own", stream)
   end
   local output = K.outputs and K.outputs[stream] or {}
   local words = { "XADD", stream }
@@ -49,7 +60,7 @@ local function admit(K, R, p, len)
   call.ordinal = ordinal
   call.bytes = call.bytes + len
   if ordinal > K.limits.effects then
-    if call.key == nil then now_running("emit", 3) end -- in `when` or `key`, see step.lua
+    now_running(K, "emit") -- else in `when` or `key`, see step.lua
     call.leave("output", ("more than %d effects for one event (limits.effects)"):format(K.limits.effects))
   elseif call.bytes > K.limits.effect_bytes then
     call.leave("output", ("more than %d bytes of effects for one event (limits.effect_kb)"):format(K.limits.effect_bytes))
@@ -60,7 +71,7 @@ end
 local function emitter(K, R)
   local heads, kept, emit = {}, 0, K.host.emit
   local function keep_head(stream)
-    local head = xadd_head(K, stream, 3)
+    local head = xadd_head(K, stream)
     if kept == HEADS_KEPT then
       for name in pairs(heads) do heads[name] = nil end
       kept = 0
@@ -70,18 +81,18 @@ local function emitter(K, R)
   end
   return function(stream, t)
     local p = call.partition
-    if p == nil then now_running("emit", 2) end
+    if p == nil then now_running(K, "emit") end
     local head = heads[stream]
     if head == nil then head = keep_head(stream) end
     if type(t) ~= "table" then
-      error(("ctx.emit(%q, table): what is emitted must be a table, it is a %s"):format(stream, type(t)), 2)
+      raise(K, "ctx.emit(%q, table): what is emitted must be a table, it is a %s", stream, type(t))
     end
     local len, why = pack_table(t)
-    if not len then error(("ctx.emit(%q, ...): the table cannot be encoded: %s"):format(stream, why), 2) end
+    if not len then raise(K, "ctx.emit(%q, ...): the table cannot be encoded: %s", stream, why) end
     local first = packed[0]
     if not (first >= MAP_HEADS.fix and first <= MAP_HEADS.fix_last)
       and first ~= MAP_HEADS.map16 and first ~= MAP_HEADS.map32 then
-      error(("ctx.emit(%q, ...): the table must have named fields, it is an array"):format(stream), 2)
+      raise(K, "ctx.emit(%q, ...): the table must have named fields, it is an array", stream)
     end
     local payload = packed
     if head.is_json then
@@ -112,7 +123,7 @@ local function write_effect(K, R, p, argv, keys)
 end
 
 -- Waits for the answer; the batch goes on with other keys meanwhile.
-local function read_answer(R, p, argv, keys, level)
+local function read_answer(K, R, p, argv, keys)
   if not p.tracks_writes then
     -- What was written before in this batch went unnoticed: the batch is run again with the eyes open.
     p.tracks_writes = true
@@ -125,10 +136,9 @@ local function read_answer(R, p, argv, keys, level)
   local ok, answer, refusal = pcall(coroutine.yield, call.ASK, { argv = argv, keys = #keys > 0 and keys or nil })
   if not ok then
     if call.unwind then error(call.UNWIND, 0) end
-    error(("ctx.redis.%s: a lookup cannot wait inside a callback of table.sort or string.gsub; ask before")
-      :format(argv[1]:lower()), level + 1)
+    raise(K, "ctx.redis.%s: a lookup cannot wait inside a callback of table.sort or string.gsub; ask before", argv[1]:lower())
   end
-  if refusal then error(("ctx.redis.%s: %s"):format(argv[1]:lower(), refusal), level + 1) end
+  if refusal then raise(K, "ctx.redis.%s: %s", argv[1]:lower(), refusal) end
   return answer
 end
 
@@ -136,28 +146,27 @@ local function redis_proxy(K, R)
   local commands = {}
   return setmetatable({}, {
     __metatable = "redis",
-    __newindex = function() error("ctx.redis cannot be written", 2) end,
+    __newindex = function() raise(K, "ctx.redis cannot be written") end,
     __index = function(_, name)
       local command = commands[name]
       if command then return command end
-      if type(name) ~= "string" or not name:match "^[%a_]+$" then error("ctx.redis: no command of this name", 2) end
+      if type(name) ~= "string" or not name:match "^[%a_]+$" then raise(K, "ctx.redis: no command of this name") end
       command = function(...)
-        local p = now_running("redis", 2)
+        local p = now_running(K, "redis")
         local argv = { name:upper() }
         for n = 1, select("#", ...) do
           local given = (select(n, ...))
           local text = value.key_text(given)
           if not text then
-            error(("ctx.redis.%s: argument %d must be a string or a number, it is a %s")
-              :format(name, n, value.is_null(given) and "null" or type(given)), 2)
+            raise(K, "ctx.redis.%s: argument %d must be a string or a number, it is a %s", name, n,
+              value.is_null(given) and "null" or type(given))
           end
           argv[n + 1] = text
         end
         local kind, keys = K.host.check_command(p.c, argv)
-        if not kind then error(("ctx.redis.%s: %s"):format(name, keys), 2) end
+        if not kind then raise(K, "ctx.redis.%s: %s", name, keys) end
         if kind == "write" then return write_effect(K, R, p, argv, keys) end
-        local answer = read_answer(R, p, argv, keys, 2) -- no tail call: errors name the rule's line, two levels up
-        return answer
+        return read_answer(K, R, p, argv, keys)
       end
       commands[name] = command
       return command
@@ -206,7 +215,7 @@ local function log_functions(K, R)
     end
   end
   return setmetatable({}, {
-    __index = log, __metatable = "log", __newindex = function() error("ctx.log cannot be written", 2) end,
+    __index = log, __metatable = "log", __newindex = function() raise(K, "ctx.log cannot be written") end,
   })
 end
 
@@ -218,11 +227,11 @@ function context.create(K, R)
     redis = redis_proxy(K, R),
     log = log_functions(K, R),
     dead = function(message)
-      now_running("dead", 2)
+      now_running(K, "dead")
       return call.leave("dead", text_of(message))
     end,
     reason = function(text)
-      now_running("reason", 2)
+      now_running(K, "reason")
       if K.host.reason then K.host.reason(R, text_of(text)) end
     end,
   }
@@ -232,13 +241,13 @@ function context.create(K, R)
       local member = api[name]
       if member ~= nil then return member end
       local late = LATE[name]
-      if late then return late(K, R, now_running(name, 2)) end
+      if late then return late(K, R, now_running(K, name)) end
       if name == "key" then return nil end
-      error(("ctx has no field '%s'"):format(text_of(name)), 2)
+      raise(K, "ctx has no field '%s'", text_of(name))
     end,
     __newindex = function(ctx, name, v)
-      if name ~= "state" then error(("ctx.%s cannot be written; only ctx.state can"):format(text_of(name)), 2) end
-      now_running("state", 2)
+      if name ~= "state" then raise(K, "ctx.%s cannot be written; only ctx.state can", text_of(name)) end
+      now_running(K, "state")
       need_state(R)
       rawset(ctx, name, v)
     end,
