@@ -236,7 +236,8 @@ end]],
 end)
 
 describe("on_error", function()
-  local body = "on_event = function(event, ctx) ctx.state.n = event.n ctx.emit('o', { n = event.n }) if event.n == 3 then error 'three' end end"
+  local body = "on_event = function(event, ctx) ctx.state.n = event.n ctx.emit('o', { n = event.n }) "
+    .. "if event.n == 3 then error 'three' end end"
 
   it("skip drops the event without a letter, and counts it", function()
     local kit = rule("on_error = 'skip', " .. body)
@@ -406,7 +407,8 @@ describe("state", function()
   end)
 
   it("expires on the position's clock, counted from the last change", function()
-    local kit = rule("key = 'k', state = { ttl = '10s' }, on_event = function(e, ctx) ctx.emit('o', { n = ctx.state.n }) ctx.state.n = e.n end")
+    local kit = rule("key = 'k', state = { ttl = '10s' }, on_event = function(e, ctx) "
+      .. "ctx.emit('o', { n = ctx.state.n }) ctx.state.n = e.n end")
     local function at(ms, n, stream) kit:event(stream or "s", { k = 1, n = n }, { id = ms }) end
     at(100000, 1)
     at(105000, 1) -- no change: still counted from 100000
@@ -426,7 +428,8 @@ describe("state", function()
 
   it("expires by the clock of its own event, in a batch that goes on for long", function()
     for _, options in ipairs { {}, { cold = true } } do
-      local kit = rule("key = 'k', state = { ttl = '10s' }, on_event = function(e, ctx) ctx.emit('o', { n = ctx.state.n }) ctx.state.n = e.n end",
+      local kit = rule("key = 'k', state = { ttl = '10s' }, on_event = function(e, ctx) "
+      .. "ctx.emit('o', { n = ctx.state.n }) ctx.state.n = e.n end",
         options)
       kit:event("s", { k = 1, n = 1 }, { id = 100000 })
       kit:events { { "s", { k = 1, n = 2 }, { id = 105000 } }, { "s", { k = 2, n = 1 }, { id = 200000 } }, { "s", { k = 1, n = 3 }, {
@@ -490,7 +493,8 @@ describe("state", function()
   end)
 
   it("is found by a rule that looks at it for the first time late, without its effects doubled", function()
-    local kit = handler "ctx.emit('o', { n = 1 }) ctx.log.info('once') if event.late then ctx.state.seen = true end ctx.emit('o', { n = 2 })"
+    local kit = handler("ctx.emit('o', { n = 1 }) ctx.log.info('once') if event.late then ctx.state.seen = true end "
+      .. "ctx.emit('o', { n = 2 })")
     kit:set_state("r", 1, { old = 1 })
     kit:events("s", { { k = 1 }, { k = 1, late = true }, { k = 1, late = true } })
     assert.equal(6, #kit:effects())
@@ -538,7 +542,9 @@ describe("rules of one stream", function()
   end)
 
   it("are found by name, by list and by glob", function()
-    local function text(stream) return ("return { stream = %s, on_event = function(e, ctx) ctx.emit('o', { s = ctx.stream }) end }"):format(stream) end
+    local function text(stream)
+      return ("return { stream = %s, on_event = function(e, ctx) ctx.emit('o', { s = ctx.stream }) end }"):format(stream)
+    end
     local kit = testing.load { ["a.lua"] = text "'s'", ["b.lua"] = text "{ 's', 't' }", ["c.lua"] = text "'[st]*'", ["d.lua"] = text "'x'" }
     kit:event("s", {})
     assert.equal(3, #kit:effects())
@@ -662,9 +668,11 @@ end }]] }
       ["ctx.redis.get(true)"] = "ctx.redis.get: argument 1 must be a string or a number, it is a boolean",
       ["ctx.redis.set('x', nil)"] = "ctx.redis.set: argument 2 must be a string or a number, it is a nil",
       ["ctx.redis.set('x', tidemill.null)"] = "ctx.redis.set: argument 2 must be a string or a number, it is a null",
-      ["ctx.redis.get('tidemill:x')"] = "ctx.redis.get: GET is refused on the key 'tidemill:x': keys that begin with 'tidemill:' are the engine's own; "
+      ["ctx.redis.get('tidemill:x')"] = "ctx.redis.get: GET is refused on the key 'tidemill:x': keys that begin with "
+        .. "'tidemill:' are the engine's own; "
         .. "use ctx.state, or another key",
-      ["ctx.redis.mset('a', 1, 'tidemill:x', 2)"] = "ctx.redis.mset: MSET is refused on the key 'tidemill:x': keys that begin with 'tidemill:' are the "
+      ["ctx.redis.mset('a', 1, 'tidemill:x', 2)"] = "ctx.redis.mset: MSET is refused on the key 'tidemill:x': keys that begin "
+        .. "with 'tidemill:' are the "
         .. "engine's own; use ctx.state, or another key",
       ["ctx.redis.del('s')"] = "ctx.redis.del: 's' is a stream that rules read; only XADD may write to it",
       ["ctx.redis['no such']()"] = "ctx.redis: no command of this name", ["ctx.redis[5]()"] = "ctx.redis: no command of this name",
@@ -848,7 +856,8 @@ describe("events", function()
   end)
 
   it("that are retried go to one rule only", function()
-    local function text(name) return ("return { stream = 's', on_event = function(e, ctx) ctx.emit('o', { rule = '%s' }) if e.fail then error 'x' end end }")
+    local function text(name) return ("return { stream = 's', on_event = function(e, ctx) ctx.emit('o', { rule = '%s' }) "
+      .. "if e.fail then error 'x' end end }")
       :format(name) end
     local kit = testing.load { ["a.lua"] = text "a", ["b.lua"] = text "b", ["c.lua"] = text "c" }
     kit:events { { "s", {}, { id = 1 } }, { "s", {}, { id = 2, only = "b" } }, { "s", {}, { id = 3 } } }
