@@ -117,7 +117,6 @@ end
 
 local function seeded()
   local partition, rule = call.partition, call.rule
-  if not partition then raw_error("math.random is only valid inside a handler", 3) end
   local entry = partition.c.entries[partition.c.at_entry]
   local ms, seq = entry.ms, tonumber(entry.seq)
   -- `when` and `key` (where there is no key yet) have a generator of their own: so the handler draws the same numbers
@@ -128,6 +127,7 @@ local function seeded()
 end
 
 local function random(low, high)
+  if not call.partition then raw_error("math.random is only valid inside a handler", 2) end
   local draw = call.random
   if not draw then
     draw = seeded()
