@@ -118,8 +118,9 @@ describe("a packed number", function()
     local draw, view = runtime.generator(seed), ffi.new("union { double number; uint64_t bits; uint8_t bytes[8]; }")
     for _ = 1, 50000 do
       for i = 0, 7 do view.bytes[i] = draw(256) - 1 end
-      local v = view.number
-      if v == v then
+      -- A nan of any bits may not even be looked at: LuaJIT would take it for a pointer.
+      if view.bytes[7] % 128 ~= 127 or view.bytes[6] < 240 then
+        local v = view.number
         assert(read(same(v)) == v or v == 0, "seed " .. seed)
       end
       same(math.floor((draw() - 0.5) * 2 ^ draw(60)))
