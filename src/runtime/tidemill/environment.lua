@@ -10,7 +10,7 @@ local environment = {}
 
 local raw_pcall, raw_error, raw_getmetatable, raw_rawset = pcall, error, getmetatable, rawset
 local raw_resume, raw_yield, raw_create = coroutine.resume, coroutine.yield, coroutine.create
-local raw_running, raw_insert = coroutine.running, table.insert
+local raw_running, raw_insert, raw_move = coroutine.running, table.insert, table.move
 local bit = require "bit"
 local UNWIND, ASK = call.UNWIND, call.ASK
 
@@ -94,6 +94,12 @@ local function safe_insert(t, ...)
   return raw_insert(t, ...)
 end
 
+-- LuaJIT's own writes past __newindex.
+local function safe_move(from, first, last, at, to)
+  check_writable(to == nil and from or to, "table.move")
+  return raw_move(from, first, last, at, to)
+end
+
 local function safe_getmetatable(v)
   if type(v) == "string" then return "string" end
   return raw_getmetatable(v)
@@ -149,7 +155,7 @@ local MATH = { "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "d
   "ldexp", "log", "log10", "max", "min", "modf", "pi", "pow", "rad", "sin", "sinh", "sqrt", "tan", "tanh" }
 local STRING = { "byte", "char", "find", "format", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse", "sub",
   "upper" }
-local TABLE = { "concat", "maxn", "move", "remove", "sort" }
+local TABLE = { "concat", "maxn", "remove", "sort" }
 local BIT = { "arshift", "band", "bnot", "bor", "bswap", "bxor", "lshift", "rol", "ror", "rshift", "tobit", "tohex" }
 
 local function copy_of(library, names)
@@ -177,7 +183,7 @@ function environment.create(require_module, print_line)
   visible.math.random = random
   visible.string = copy_of(string, STRING)
   visible.table = copy_of(table, TABLE)
-  visible.table.insert = safe_insert
+  visible.table.insert, visible.table.move = safe_insert, safe_move
   visible.bit = copy_of(bit, BIT)
   visible.coroutine = {
     create = safe_create, resume = safe_resume, status = coroutine.status, wrap = safe_wrap, yield = safe_yield,

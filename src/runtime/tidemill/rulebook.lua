@@ -354,12 +354,13 @@ function Loader:warn_of_locals(file, R)
   self.assigning = self.assigning or assigning_opcodes(util)
   for _, handler in pairs { R.on_event, R.when_function, R.key_function } do
     local outer = {}
-    for n = 0, 59 do
+    local last = util.funcinfo(handler).linedefined and 59 or -1 -- a builtin, such as `print`, has none
+    for n = 0, last do
       local name = util.funcuvname(handler, n)
       if not name then break end
       outer[name] = true
     end
-    self:warn_in_function(file, util, handler, outer)
+    if last > 0 then self:warn_in_function(file, util, handler, outer) end
   end
   table.sort(self.warnings, function(a, b)
     if a.file ~= b.file then return a.file < b.file end
