@@ -701,4 +701,46 @@ describe("the engine itself:", function()
     assert.equal(#events, server:call("LLEN", "witness"))
     e:stop()
   end)
+
+  -- Numbers that all fall on one place of LuaJIT's hash part of up to 2^17 nodes: hashrot of (low, high * 2) run backwards.
+  local function colliding(count)
+    local bit, ffi = require "bit", require "ffi"
+    local bits, list, c = ffi.new "union { uint32_t word[2]; double number; uint8_t byte[8]; }", {}, 0
+    while #list < count do
+      c = c + 1
+      local low = bit.band(bit.bxor(c, bit.rol(c, 13)), 0x1ffff)
+      for j = 0, 16383 do
+        local high = bit.ror(bit.bor(low, bit.lshift(j, 17)), 19)
+        bits.word[0] = bit.bxor(bit.tobit(c + bit.rol(high, 14)), high)
+        bits.word[1] = bit.rshift(high, 1)
+        if bit.band(high, 1) == 0 and bits.number - bits.number == 0 and #list < count then
+          list[#list + 1] = { number = bits.number, bytes = "\xcb" .. ffi.string(bits.byte, 8):reverse() }
+        end
+      end
+    end
+    return list
+  end
+
+  it("control: colliding numbers as keys make a table slow", function()
+    local keys = colliding(8000)
+    local function fill(key_of)
+      local t, began = {}, os.clock()
+      for n = 1, #keys do t[key_of(n)] = n end
+      return os.clock() - began, t
+    end
+    local slow = fill(function(n) return keys[n].number end)
+    local fast = fill(function(n) return n + 0.5 end)
+    assert.is_true(slow > 5 * fast, ("%.4f s and %.4f s"):format(slow, fast))
+  end)
+
+  it("survives an event of colliding keys, and loses nothing behind it", function()
+    local parts = {}
+    for n, key in ipairs(colliding(16000)) do parts[n] = key.bytes .. "\x01" end
+    start { ["rule.lua"] = rule "ctx.redis.rpush('rule', ctx.id)" }
+    server:call("XADD", "s", "1-1", "data", "\xde\x3e\x80" .. table.concat(parts))
+    server:call("XADD", "s", "1-2", "n", 1)
+    e:wait_position("s", "1-2", 30)
+    assert.same({ "1-1", "1-2" }, server:call("LRANGE", "witness", 0, -1))
+    e:stop()
+  end)
 end)
