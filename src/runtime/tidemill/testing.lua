@@ -90,7 +90,7 @@ local function check_names(given, known, what)
   local is_known = {}
   for _, name in ipairs(known) do is_known[name] = true end
   for name in pairs(given) do
-    if not is_known[name] then misuse("testing.load: unknown %s `%s`%s", what, tostring(name), nearest.hint(tostring(name), known)) end
+    if not is_known[name] then misuse("%s `%s`%s", what, tostring(name), nearest.hint(tostring(name), known)) end
   end
 end
 
@@ -123,8 +123,8 @@ Kit.__index = Kit
 ---@return tidemill.testing.kit
 function testing.load(what, options)
   options = options or {}
-  check_names(options, OPTIONS, "option")
-  check_names(options.limits or {}, LIMIT_NAMES, "limit")
+  check_names(options, OPTIONS, "testing.load: unknown option")
+  check_names(options.limits or {}, LIMIT_NAMES, "testing.load: unknown limit")
   local kit = setmetatable({
     lines = {}, done_effects = {}, done_letters = {}, done_reasons = {}, state_writes = 0, last_id = {},
     next_ms = options.start_ms or FIRST_MS, batch_events = options.batch_events or math.huge, answers = nil,
@@ -221,7 +221,8 @@ local EVENT_OPTIONS = { "id", "codec", "only", "attempts" }
 
 local function item_of(kit, stream, fields, options)
   options = options or {}
-  check_names(options, EVENT_OPTIONS, "option of an event")
+  if kit.is_running then misuse("kit:event: cannot be called while a rule waits for an answer") end
+  check_names(options, EVENT_OPTIONS, "kit:event: unknown option")
   if type(stream) ~= "string" then misuse("kit:event(stream, fields): stream must be a name, it is a %s", type(stream)) end
   if not kit:reads(stream) then
     local names = {}
@@ -377,11 +378,12 @@ local function give_back(kit, items, first)
 end
 
 function Kit:run_items(items)
-  if call.partition then misuse("kit:event: cannot be called while a rule is running") end
   local first = 1
   while first <= #items do
     local last = math.min(#items, first + self.batch_events - 1)
+    self.is_running = true
     local ok, processed, stopped = pcall(self.run_batch, self, items, first, last)
+    self.is_running = false
     if not ok then
       call.partition = nil
       self.host:discard()
