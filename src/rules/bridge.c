@@ -584,9 +584,8 @@ int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot)
     struct tokens *tokens = &b->view.state_tokens;
     struct error error;
     int failed = msgpack_tokens(slot->bytes, slot->len, &limits, tokens, &error);
-    if (failed == 0 &&
-        (tokens->list[0].len != 3 ||
-         (tokens->list[3].type != TOKEN_MAP && tokens->list[3].type != TOKEN_ARRAY)))
+    if (failed == 0 && (tokens->list[0].len != 3 ||
+                        (tokens->list[3].type != TOKEN_MAP && tokens->list[3].type != TOKEN_ARRAY)))
         failed = error_set(&error, ERROR_FORMAT, "it is no map and no array");
     if (failed != 0) {
         log_repeat(LOG_ERROR, "state_unreadable",
