@@ -25,6 +25,11 @@ uint64_t clock_coarse_ms(void)
     return read_us(CLOCK_MONOTONIC_COARSE) / 1000;
 }
 
+uint64_t clock_cpu_us(void)
+{
+    return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t clock_wall_ms(void)
 {
     return read_us(CLOCK_REALTIME) / 1000;

@@ -37,6 +37,7 @@ static struct {
     bool is_coloured;
     struct limiter limiter;
     pthread_mutex_t lock;
+    char key[16], value[NUMBER_LEN]; /* on every line; key "": none */
 } the_log = {.least = LOG_INFO, .format = LOG_TEXT, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 void log_configure(enum log_level least, enum log_format format)
@@ -66,6 +67,13 @@ bool log_format_parse(const char *text, enum log_format *format)
         }
     }
     return false;
+}
+
+void log_name_process(const char *key, const char *value)
+{
+    snprintf(the_log.key, sizeof the_log.key, "%s", key);
+    snprintf(the_log.value, sizeof the_log.value, "%s", value);
+    the_log.limiter = (struct limiter){0};
 }
 
 bool log_is_on(enum log_level level)
@@ -172,7 +180,7 @@ static void log_write(enum log_level level, const char *kind, const char *messag
 
 /* A NULL among the values would end the list early: the count of what stands before it is then odd,
  * or a key is lost. */
-static void collect_pairs(va_list arguments, const char *pairs[PAIRS_MOST + 1])
+static void collect_pairs(va_list arguments, const char *pairs[PAIRS_MOST + 3])
 {
     size_t count = 0;
     const char *next;
@@ -181,6 +189,10 @@ static void collect_pairs(va_list arguments, const char *pairs[PAIRS_MOST + 1])
         pairs[count++] = next;
     }
     assert(count % 2 == 0);
+    if (the_log.key[0] != '\0') {
+        pairs[count++] = the_log.key;
+        pairs[count++] = the_log.value;
+    }
     pairs[count] = NULL;
 }
 
@@ -188,7 +200,7 @@ void log_line(enum log_level level, const char *kind, const char *message, ...)
 {
     if (!log_is_on(level))
         return;
-    const char *pairs[PAIRS_MOST + 1];
+    const char *pairs[PAIRS_MOST + 3];
     va_list arguments;
     va_start(arguments, message);
     collect_pairs(arguments, pairs);
@@ -207,7 +219,7 @@ void log_repeat(enum log_level level, const char *kind, const char *message, ...
     pthread_mutex_unlock(&the_log.lock);
     if (!may_pass)
         return;
-    const char *pairs[PAIRS_MOST + 1];
+    const char *pairs[PAIRS_MOST + 3];
     va_list arguments;
     va_start(arguments, message);
     collect_pairs(arguments, pairs);

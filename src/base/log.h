@@ -22,6 +22,10 @@ void log_configure(enum log_level least, enum log_format format);
 bool log_level_parse(const char *text, enum log_level *level);
 bool log_format_parse(const char *text, enum log_format *format);
 
+/* From now on every line of this process carries this pair (copied), as that of a worker: and what
+ * was held back before is forgotten, since the process that it was forked from tells of it. */
+void log_name_process(const char *key, const char *value);
+
 bool log_is_on(enum log_level level);
 
 /* One line. `kind` is a short_snake_case word, `message` one sentence in lower case. Then pairs of

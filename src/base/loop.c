@@ -52,6 +52,12 @@ void loop_destroy(struct loop *loop)
     free(loop);
 }
 
+void loop_after_fork(struct loop *loop)
+{
+    int failed = event_reinit(loop->base);
+    assert(failed == 0);
+}
+
 void loop_run(struct loop *loop)
 {
     event_base_loop(loop->base, EVLOOP_NO_EXIT_ON_EMPTY);

@@ -17,6 +17,10 @@ struct loop_signal;
 struct loop *loop_create(void);
 void loop_destroy(struct loop *loop); /* after all its watchers are closed */
 
+/* In a child that was forked, before anything else is done with the loop: from here on what is done
+ * to it does not reach the parent's. The child closes the watchers and destroys the loop. */
+void loop_after_fork(struct loop *loop);
+
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* the run returns after the callback that called this */
 
