@@ -3,21 +3,24 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 static const size_t STACK_BYTES = 256u << 20;
 
-struct run {
+struct stack_thread {
     int (*call)(void *context);
     void *context;
     int result;
+    pthread_t thread;
+    void *memory;
 };
 
 static void *start(void *context)
 {
-    struct run *run = context;
-    run->result = run->call(run->context);
+    struct stack_thread *t = context;
+    t->result = t->call(t->context);
     return NULL;
 }
 
@@ -35,25 +38,46 @@ static void *map_stack(void)
     return memory;
 }
 
-int stack_run(int (*call)(void *context), void *context, int *result, struct error *error)
+int stack_start(int (*call)(void *context), void *context, struct stack_thread **out,
+                struct error *error)
 {
-    struct run run = {.call = call, .context = context};
+    struct stack_thread *t = calloc(1, sizeof *t);
     pthread_attr_t attributes;
-    pthread_t thread;
-    void *memory = map_stack();
-    if (memory == MAP_FAILED)
+    if (t == NULL)
+        abort();
+    *t = (struct stack_thread){.call = call, .context = context, .memory = map_stack()};
+    if (t->memory == MAP_FAILED) {
+        free(t);
         return error_set(error, ERROR_SYSTEM, "no room for a stack of %zu MiB below 4 GB: %s",
                          STACK_BYTES >> 20, strerror(errno));
-    pthread_attr_init(&attributes);
-    pthread_attr_setstack(&attributes, memory, STACK_BYTES);
-    int cause = pthread_create(&thread, &attributes, start, &run);
-    if (cause == 0) {
-        pthread_join(thread, NULL);
-        *result = run.result;
     }
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, t->memory, STACK_BYTES);
+    int cause = pthread_create(&t->thread, &attributes, start, t);
     pthread_attr_destroy(&attributes);
-    munmap(memory, STACK_BYTES);
-    if (cause != 0)
+    if (cause != 0) {
+        munmap(t->memory, STACK_BYTES);
+        free(t);
         return error_set(error, ERROR_SYSTEM, "cannot start a thread: %s", strerror(cause));
+    }
+    *out = t;
     return 0;
+}
+
+int stack_join(struct stack_thread *t)
+{
+    pthread_join(t->thread, NULL);
+    int result = t->result;
+    munmap(t->memory, STACK_BYTES);
+    free(t);
+    return result;
+}
+
+int stack_run(int (*call)(void *context), void *context, int *result, struct error *error)
+{
+    struct stack_thread *t;
+    int failed = stack_start(call, context, &t, error);
+    if (failed == 0)
+        *result = stack_join(t);
+    return failed;
 }

@@ -14,4 +14,10 @@
  * Errors: ERROR_SYSTEM, it was not run. */
 int stack_run(int (*call)(void *context), void *context, int *result, struct error *error);
 
+/* The same without waiting: stack_join waits, and gives what `call` returned. */
+struct stack_thread;
+int stack_start(int (*call)(void *context), void *context, struct stack_thread **out,
+                struct error *error);
+int stack_join(struct stack_thread *thread);
+
 #endif
