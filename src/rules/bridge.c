@@ -1,11 +1,12 @@
 /* bridge.c: the host of the kernel. The functions that the kernel calls through FFI stand at the
- * end; they are not in bridge.h because nobody else may call them. */
+ * end (kernel_calls.h). */
 #include "rules/bridge.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "codec/json.h"
 #include "redis/command.h"
+#include "rules/kernel_calls.h"
 #include "rules/lua_functions.h"
 
 #include <assert.h>
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 
 struct want {
-    uint32_t rule;
+    uint32_t rule;  /* as states number it (registry.h) */
     size_t at, len; /* of the key, in want_keys */
 };
 
@@ -37,10 +38,12 @@ struct bridge {
     struct states *states;
     const struct commands *commands;
     struct bridge_options options;
-    char dlq_key[256];
-    lua_Integer id; /* of the kernel's record of this partition */
+    char dlq_key[256], partition[128];
+    struct note *note; /* of the worker */
+    lua_Integer id;    /* of the kernel's record of this partition */
     double first_clock_ms, redis_ms;
     bool is_new;     /* the batch has been put, and not run yet */
+    bool is_alone;   /* the kernel knows what is special about the only entry (engine.alone) */
     struct buf json; /* msgpack of an event that came as JSON */
     struct want *wants;
     uint32_t want_cap;
@@ -61,6 +64,7 @@ const struct bridge_layout bridge_layout = {
     .effect = sizeof(struct effect),
     .slot = sizeof(struct state_slot),
     .token = sizeof(struct token),
+    .mark = sizeof(struct mark),
     .out_at = offsetof(struct bridge_view, out),
     .fault_at = offsetof(struct bridge_view, fault),
     .clock_at = offsetof(struct bridge_view, clock_ms),
@@ -76,64 +80,70 @@ static void *must(void *memory)
     return memory;
 }
 
-/* What the kernel calls through FFI (engine.lua); not in bridge.h, because nobody else may. */
-int32_t bridge_decode(struct bridge *b, uint32_t i);
-struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key, size_t len);
-void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len);
-int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot);
-void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len,
-                uint32_t head, double expiry_ms);
-void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head,
-                 size_t head_len, const void *payload, size_t len);
-void bridge_discard(struct bridge *b);
-void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version,
-                   const char *reason, const char *message, const char *traceback, const char *key,
-                   size_t key_len, const char *payload, size_t payload_len);
-bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
-void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
-                   size_t len);
-void bridge_log(const char *level, const char *rule, const char *text);
-double bridge_clock(void);
-
 /* ── life
  * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
  */
+
+/* Gives the bridge a record in the kernel of `book`. */
+static int open_in(struct bridge *b, struct rulebook *book, struct error *error)
+{
+    struct vm *vm = rulebook_vm(book);
+    rulebook_push(book, "open");
+    lua_pushnumber(vm_lua(vm), (lua_Number)(uintptr_t)b);
+    int failed = vm_call(vm, 1, 1, error);
+    if (failed != 0)
+        return failed;
+    b->book = book;
+    b->vm = vm;
+    b->shapes = rulebook_shapes(book);
+    b->last_event_shape = b->last_state_shape = -1;
+    b->note = rulebook_note(book);
+    b->id = lua_tointeger(vm_lua(vm), -1);
+    b->is_alone = false;
+    lua_pop(vm_lua(vm), 1);
+    return 0;
+}
+
+static void close_in(struct bridge *b)
+{
+    if (b->id == 0)
+        return;
+    rulebook_push(b->book, "close");
+    lua_pushinteger(vm_lua(b->vm), b->id);
+    (void)vm_call(b->vm, 1, 0, NULL);
+    b->id = 0;
+}
 
 int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out,
                   struct error *error)
 {
     struct bridge *b = must(calloc(1, sizeof *b));
-    b->book = book;
-    b->vm = rulebook_vm(book);
-    b->shapes = rulebook_shapes(book);
-    b->last_event_shape = b->last_state_shape = -1;
     b->options = *options;
     snprintf(b->dlq_key, sizeof b->dlq_key, "%s", options->dlq_key);
     b->options.dlq_key = b->dlq_key;
+    snprintf(b->partition, sizeof b->partition, "%s", options->partition);
+    b->options.partition = b->partition;
     b->states = states_create(options->state_cache_bytes);
-    lua_State *L = vm_lua(b->vm);
-    rulebook_push(book, "open");
-    lua_pushnumber(L, (lua_Number)(uintptr_t)b);
-    int failed = vm_call(b->vm, 1, 1, error);
-    if (failed != 0) {
+    int failed = open_in(b, book, error);
+    if (failed != 0)
         bridge_destroy(b);
-        return failed;
-    }
-    b->id = lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    *out = b;
-    return 0;
+    else
+        *out = b;
+    return failed;
+}
+
+int bridge_attach(struct bridge *b, struct rulebook *book, struct error *error)
+{
+    bridge_forget_refusals(b); /* they name effects by places in the rules of before */
+    close_in(b);
+    return open_in(b, book, error);
 }
 
 void bridge_destroy(struct bridge *b)
 {
     if (b == NULL)
         return;
-    if (b->id > 0) {
-        rulebook_push(b->book, "close");
-        lua_pushinteger(vm_lua(b->vm), b->id);
-        (void)vm_call(b->vm, 1, 0, NULL);
-    }
+    close_in(b);
     states_destroy(b->states);
     free(b->view.effects);
     tokens_fini(&b->view.event_tokens);
@@ -208,6 +218,36 @@ void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t co
     states_begin(b->states);
     bridge_discard(b);
     b->is_new = true;
+    if (b->is_alone) {
+        rulebook_push(b->book, "together");
+        lua_pushinteger(vm_lua(b->vm), b->id);
+        (void)vm_call(b->vm, 1, 0, NULL);
+        b->is_alone = false;
+    }
+}
+
+void bridge_blame(struct bridge *b, uint32_t rule, const char *reason, const char *message)
+{
+    lua_State *L = vm_lua(b->vm);
+    assert(b->is_new && b->view.entry_count == 1);
+    b->is_alone = true;
+    rulebook_push(b->book, "blame");
+    lua_pushinteger(L, b->id);
+    lua_pushinteger(L, (lua_Integer)rule);
+    lua_pushstring(L, reason);
+    lua_pushstring(L, message);
+    (void)vm_call(b->vm, 4, 0, NULL);
+}
+
+void bridge_limit(struct bridge *b, uint32_t most)
+{
+    lua_State *L = vm_lua(b->vm);
+    assert(b->is_new && b->view.entry_count == 1);
+    b->is_alone = true;
+    rulebook_push(b->book, "limit");
+    lua_pushinteger(L, b->id);
+    lua_pushinteger(L, (lua_Integer)most);
+    (void)vm_call(b->vm, 2, 0, NULL);
 }
 
 int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status,
@@ -219,9 +259,10 @@ int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *statu
     b->view.request_count = 0;
     b->want_keys.len = 0;
     b->view.requests.len = 0;
+    vm_pace(b->vm);
     rulebook_push(b->book, "run");
     const struct batch_entry *first = b->view.entries;
-    bool is_plain = b->is_new && b->view.entry_count > 0 &&
+    bool is_plain = b->is_new && !b->is_alone && b->view.entry_count > 0 &&
                     first->run_end + 1 == b->view.entry_count && first->only == 0;
     lua_pushinteger(L, b->id);
     lua_pushinteger(L, b->is_new ? (lua_Integer)b->view.entry_count : 0);
@@ -230,7 +271,10 @@ int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *statu
     int failed = vm_call(b->vm, 3, 3, error);
     if (failed != 0)
         return failed;
-    *status = lua_toboolean(L, -3) ? BRIDGE_DONE : BRIDGE_WAIT;
+    static const char *const names[] = {
+        [BRIDGE_DONE] = "done", [BRIDGE_WAIT] = "wait", [BRIDGE_FULL] = "full"};
+    for (*status = BRIDGE_DONE; strcmp(lua_tostring(L, -3), names[*status]) != 0;)
+        ++*status;
     *processed = (uint32_t)lua_tointeger(L, -2);
     *stopped = NULL;
     if (lua_type(L, -1) == LUA_TSTRING) {
@@ -241,6 +285,11 @@ int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *statu
     lua_pop(L, 3);
     b->answer_count = 0;
     return 0;
+}
+
+void bridge_set_renewable(struct bridge *b, bool is_renewable)
+{
+    b->view.is_renewable = is_renewable;
 }
 
 static int compare_wants(const void *left, const void *right)
@@ -270,7 +319,7 @@ void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out,
         b->groups[b->group_count].first = first;
         b->groups[b->group_count++].count = count;
         char key[512];
-        snprintf(key, sizeof key, "%s%s", state_prefix, rulebook_rule_name(b->book, rule));
+        snprintf(key, sizeof key, "%s%s", state_prefix, rulebook_state_name(b->book, rule));
         command_begin(out, 2 + count);
         command_argument_text(out, "HMGET");
         command_argument_text(out, key);
@@ -434,16 +483,17 @@ void bridge_forget_refusals(struct bridge *b)
         set_has_refusals(b);
 }
 
-void bridge_describe(const struct bridge *b, const struct batch_entry *entry, uint32_t rule,
-                     struct letter *letter, char id[48])
+void bridge_describe(const struct bridge *b, const struct rulebook *book,
+                     const struct batch_entry *entry, uint32_t rule, struct letter *letter,
+                     char id[48])
 {
     snprintf(id, 48, "%.0f-%llu", entry->ms, (unsigned long long)entry->seq);
     letter->fields = entry->fields;
     letter->size = entry->size > b->options.event_bytes ? entry->size : 0;
-    letter->stream = rulebook_stream_name(b->book, entry->stream);
+    letter->stream = rulebook_stream_name(book, entry->stream);
     letter->id = id;
-    letter->rule = rulebook_rule_name(b->book, rule);
-    letter->version = rulebook_rule_version(b->book, rule);
+    letter->rule = rulebook_rule_name(book, rule);
+    letter->version = rulebook_rule_version(book, rule);
     letter->traceback = letter->traceback != NULL ? letter->traceback : "";
     letter->at_ms = clock_wall_ms();
     letter->attempts = entry->attempts + 1u;
@@ -512,12 +562,32 @@ static int32_t decode_json(struct bridge *b, const struct reply *value)
     return decode_msgpack(b, b->json.data, b->json.len);
 }
 
+/* Notes the entry that a rule is about to be run on. */
+void bridge_note(struct bridge *b, uint32_t i)
+{
+    const struct batch_entry *entry = &b->view.entries[i];
+    struct note *note = b->note;
+    note->mark.rule = 0;
+    note->mark.serial++;
+    note->mark.leaving = note->mark.is_full = note->mark.is_seen = note->mark.spent_us = 0;
+    note->ms = entry->ms;
+    note->seq = entry->seq;
+    note->attempts = entry->attempts;
+    if (note->stream_number == entry->stream && note->bridge == b)
+        return;
+    note->stream_number = entry->stream;
+    note->bridge = b;
+    snprintf(note->partition, sizeof note->partition, "%s", b->partition);
+    snprintf(note->stream, sizeof note->stream, "%s", rulebook_stream_name(b->book, entry->stream));
+}
+
 /* The tokens of entry i, and the number of their shape; -1: no shape; -2: cannot be decoded
  * (view.fault says why). */
 int32_t bridge_decode(struct bridge *b, uint32_t i)
 {
     const struct batch_entry *entry = &b->view.entries[i];
     const struct reply *fields = entry->fields;
+    bridge_note(b, i);
     b->view.clock_ms = entry->clock_ms;
     b->view.texts = 0;
     b->view.is_future =
@@ -597,10 +667,13 @@ int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot)
     return shapes_number(b->shapes, &tokens->list[3], &b->last_state_shape);
 }
 
+/* From here on the event is done: nothing may stop its rule any more (see limit.h), or its state
+ * would be kept and its effects not. */
 void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len,
-                uint32_t head, double expiry_ms)
+                uint32_t head, double expiry_ms, uint32_t version)
 {
-    states_put(b->states, slot, bytes, len, head, expiry_ms, b->view.clock_ms);
+    b->note->mark.rule = 0;
+    states_put(b->states, slot, bytes, len, head, expiry_ms, version, b->view.clock_ms);
 }
 
 static char *put_decimal(char *at, size_t number)
@@ -686,7 +759,7 @@ void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *v
                             .key_len = key_len,
                             .payload = payload,
                             .payload_len = payload_len};
-    bridge_describe(b, &b->view.entries[i], 0, &letter, id);
+    bridge_describe(b, b->book, &b->view.entries[i], 0, &letter, id);
     letter.rule = rule;
     letter.version = version;
     letter_append(&b->view.letters, b->dlq_key, b->options.dlq_maxlen, &letter);
@@ -709,16 +782,12 @@ bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ord
     return false;
 }
 
-void bridge_log(const char *level, const char *rule, const char *text)
-{
-    enum log_level parsed = LOG_INFO;
-    log_level_parse(level, &parsed);
-    char kind[96];
-    snprintf(kind, sizeof kind, "rule_%s_%s", level, rule);
-    log_repeat(parsed, kind, text, "rule", rule, NULL);
-}
-
 double bridge_clock(void)
 {
     return (double)clock_coarse_ms();
+}
+
+double bridge_cpu_us(void)
+{
+    return (double)clock_cpu_us();
 }

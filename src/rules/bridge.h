@@ -27,8 +27,7 @@ struct bridge_view {
     struct batch_entry *entries;
     struct effect *effects;
     uint32_t entry_count, effect_count, effect_cap, letter_count;
-    uint32_t at_entry,
-        at_rule; /* what is running: entry, and rule number from 1 (0: the kernel itself) */
+    uint32_t at_entry; /* the entry that is being run; which rule: struct mark */
     uint32_t request_count, want_count;
     double clock_ms,
         deadline_ms; /* the position's clock; when to stop taking events (coarse monotonic) */
@@ -37,7 +36,8 @@ struct bridge_view {
     uint8_t is_unordered;              /* effects are not in the order of (entry, rule, ordinal) */
     uint8_t is_stopped, texts;         /* texts: the entry came as plain fields */
     uint8_t is_future;                 /* why it could not: its ID is too far ahead */
-    char fault[508];                   /* why the entry could not be decoded */
+    uint8_t is_renewable;              /* BRIDGE_FULL may be answered */
+    char fault[507];                   /* why the entry could not be decoded */
 };
 
 struct bridge;
@@ -47,14 +47,19 @@ struct bridge_options {
     size_t event_bytes;       /* most bytes of an entry */
     size_t state_cache_bytes; /* see states_create */
     double future_ms;
+    const char *partition; /* its name, for the note */
     const char *dlq_key;
     int64_t dlq_maxlen;
 };
 
-/* `book` has been started. `options->dlq_key` is copied. */
+/* `book` has been started. The texts of `options` are copied. */
 int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out,
                   struct error *error);
 void bridge_destroy(struct bridge *b);
+
+/* Moves to another started rulebook, between two batches: after bridge_seal or bridge_drop, before
+ * the next bridge_put_batch. What is cached of states stays. */
+int bridge_attach(struct bridge *b, struct rulebook *book, struct error *error);
 
 /* What Redis knows of commands, for ctx.redis; not owned, may be changed between batches. */
 void bridge_set_commands(struct bridge *b, const struct commands *commands);
@@ -67,7 +72,22 @@ struct states *bridge_states(struct bridge *b);
 void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t count,
                       double clock_ms, double redis_ms);
 
-enum bridge_status { BRIDGE_DONE, BRIDGE_WAIT };
+/* Between bridge_put_batch and the first bridge_run, for a batch of one entry: this rule is not
+ * called on it, but fails with this reason and message. Holds for this batch only. */
+void bridge_blame(struct bridge *b, uint32_t rule, const char *reason, const char *message);
+
+/* In the same place: only the first `most` rules of its list are called or fail on it. */
+void bridge_limit(struct bridge *b, uint32_t most);
+
+/* Takes back all that the batch did. */
+void bridge_discard(struct bridge *b);
+
+enum bridge_status { BRIDGE_DONE, BRIDGE_WAIT, BRIDGE_FULL };
+
+/* BRIDGE_FULL: the VM is full, not of what this batch made; nothing of the batch is left. Its first
+ * entry is to be put again, alone, and when the rulebook is a fresh one. Only as long as this says
+ * so; else the rule that ran out of memory is blamed. (False at first.) */
+void bridge_set_renewable(struct bridge *b, bool is_renewable);
 
 /* Runs as far as it goes. BRIDGE_DONE: the first *processed entries are done; *stopped is NULL or
  * the sentence of the rule with on_error "stop" that failed on the next one (valid until the next
@@ -120,14 +140,16 @@ void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const stru
 /* Forgets refusals of entries that are committed. */
 void bridge_forget_refusals(struct bridge *b);
 
-/* Fills what a letter says of an entry and a rule (0: none): stream, id, raw fields, rule, version,
- * attempts. `id` is the caller's room for the text of the ID. */
-void bridge_describe(const struct bridge *b, const struct batch_entry *entry, uint32_t rule,
-                     struct letter *letter, char id[48]);
+/* Fills what a letter says of an entry and a rule (0: none) of `book`, which may be an earlier one:
+ * stream, id, raw fields, rule, version, attempts. `id` is the caller's room for the text of the
+ * ID. */
+void bridge_describe(const struct bridge *b, const struct rulebook *book,
+                     const struct batch_entry *entry, uint32_t rule, struct letter *letter,
+                     char id[48]);
 
 /* Sizes of what Lua knows too; the kernel compares them at start (engine.lua). */
 struct bridge_layout {
-    uint32_t view, entry, effect, slot, token, out_at, fault_at, clock_at, entry_stream_at;
+    uint32_t view, entry, effect, slot, token, mark, out_at, fault_at, clock_at, entry_stream_at;
 };
 extern const struct bridge_layout bridge_layout;
 

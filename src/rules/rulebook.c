@@ -1,27 +1,36 @@
-/* rulebook.c: reads the folder, and asks the runtime (rulebook.lua, engine.lua) for all that
+/* rulebook.c: hands the texts to the runtime (rulebook.lua, engine.lua), and asks it for all that
  * concerns Lua. */
 #include "rules/rulebook.h"
 
 #include "base/arena.h"
-#include "base/buf.h"
 #include "rules/lua_functions.h"
+#include "sandbox/limit.h"
+#include "sandbox/load_limit.h"
 
 #include <assert.h>
-#include <dirent.h>
-#include <errno.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+
+struct rulebook_unused {
+    void (*call)(void *context, struct rulebook *book);
+    void *context;
+};
 
 struct known_stream {
-    char *name;
+    const char *name; /* the registry's */
     int codec;
+    bool is_read;
 };
 
 struct rulebook {
+    unsigned references;
     const struct config *config;
+    struct registry *registry, *own_registry; /* own: when none was given */
+    struct load_limit load_limit;
+    struct rulebook_unused unused;
+    struct edition *edition; /* a copy */
     struct vm *vm;
     struct shapes *shapes;
     char *dir;
@@ -29,81 +38,58 @@ struct rulebook {
     struct rule_problem *problems;
     size_t problem_count;
     bool is_sound;
+    struct note own_note, *note;
     struct rule_info *rules;
     size_t rule_count;
-    struct known_stream *streams; /* by number, from 1 */
+    uint32_t *rule_ids;           /* by rule, in the registry */
+    uint32_t *rule_ms;            /* running time of each */
+    struct known_stream *streams; /* by number, from 1: those that the kernel was told */
     uint32_t stream_count;
 };
 
-/* ── reading the folder
+/* ── the texts, for Lua
  * ───────────────────────────────────────────────────────────────────────────────────────────────
  */
 
-static int read_file(const char *path, struct buf *out, struct error *error)
+static void push_file(lua_State *L, const struct edition_file *file)
 {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return error_set(error, ERROR_SYSTEM, "cannot read %s: %s", path, strerror(errno));
-    char part[16384];
-    size_t len;
-    while ((len = fread(part, 1, sizeof part, file)) > 0)
-        buf_append(out, part, len);
-    int failed = ferror(file);
-    fclose(file);
-    if (failed)
-        return error_set(error, ERROR_SYSTEM, "cannot read %s: %s", path, strerror(errno));
-    return 0;
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, file->name);
+    lua_setfield(L, -2, "name");
+    lua_pushlstring(L, file->text, file->len);
+    lua_setfield(L, -2, "text");
 }
 
-static int is_lua_file(const struct dirent *item)
+/* Libraries by name; one table for all units that share them. */
+static void push_libraries(lua_State *L, const struct edition *e, size_t unit, int list)
 {
-    size_t len = strlen(item->d_name);
-    return item->d_name[0] != '.' && len > 4 && strcmp(item->d_name + len - 4, ".lua") == 0;
-}
-
-/* Appends { name, text } for every .lua file of dir/below to the list on top of the stack; goes
- * into folders below lib. */
-static int add_folder(lua_State *L, const char *dir, const char *below, struct error *error)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s%s%s", dir, *below != '\0' ? "/" : "", below);
-    struct dirent **items = NULL;
-    int count = scandir(path, &items, NULL, alphasort);
-    if (count < 0)
-        return error_set(error, ERROR_SYSTEM,
-                         "cannot read the rules folder %s: %s; name another with --rules DIR", path,
-                         strerror(errno));
-    int failed = 0;
-    for (int i = 0; i < count; i++) {
-        const char *name = items[i]->d_name;
-        char file[8192], shown[4096];
-        snprintf(file, sizeof file, "%s/%s", path, name);
-        snprintf(shown, sizeof shown, "%s%s%s", below, *below != '\0' ? "/" : "", name);
-        struct stat about;
-        if (failed != 0 || name[0] == '.' || stat(file, &about) != 0) {
-            free(items[i]);
+    for (size_t i = 0; i < unit; i++) {
+        if (e->units[i].libraries != e->units[unit].libraries)
             continue;
-        }
-        if (S_ISDIR(about.st_mode) &&
-            (strcmp(shown, "lib") == 0 || strncmp(shown, "lib/", 4) == 0)) {
-            failed = add_folder(L, dir, shown, error);
-        } else if (S_ISREG(about.st_mode) && is_lua_file(items[i])) {
-            struct buf text = {0};
-            failed = read_file(file, &text, error);
-            if (failed == 0) {
-                lua_createtable(L, 0, 2);
-                lua_pushstring(L, shown);
-                lua_setfield(L, -2, "name");
-                lua_pushlstring(L, text.data != NULL ? text.data : "", text.len);
-                lua_setfield(L, -2, "text");
-                lua_rawseti(L, -2, (int)lua_objlen(L, -2) + 1);
-            }
-            buf_fini(&text);
-        }
-        free(items[i]);
+        lua_rawgeti(L, list, (int)i + 1);
+        lua_getfield(L, -1, "libraries");
+        lua_remove(L, -2);
+        return;
     }
-    free(items);
-    return failed;
+    const struct edition_libraries *libraries = e->units[unit].libraries;
+    lua_newtable(L);
+    for (size_t i = 0; i < libraries->count; i++) {
+        push_file(L, &libraries->list[i]);
+        lua_setfield(L, -2, libraries->list[i].name);
+    }
+}
+
+/* The list that engine.load takes. */
+static void push_edition(lua_State *L, const struct edition *e)
+{
+    lua_createtable(L, (int)e->count, 0);
+    int list = lua_gettop(L);
+    for (size_t i = 0; i < e->count; i++) {
+        push_file(L, &e->units[i].file);
+        push_libraries(L, e, i, list);
+        lua_setfield(L, -2, "libraries");
+        lua_rawseti(L, list, (int)i + 1);
+    }
 }
 
 /* ── what Lua found, as C
@@ -146,6 +132,8 @@ static void keep_problems(struct rulebook *book, lua_State *L, const char *field
         snprintf(path, sizeof path, "%s%s%s", book->dir, *file != '\0' ? "/" : "", file);
         all[before + i] = (struct rule_problem){
             .file = keep(book, path),
+            .unit = keep_field(book, L, "unit"),
+            .other = keep_field(book, L, "other"),
             .line = int_field(L, "line"),
             .message = keep_field(book, L, "message"),
             .is_warning = is_warning,
@@ -169,6 +157,7 @@ static void keep_rules(struct rulebook *book, lua_State *L)
             .name = keep_field(book, L, "name"),
             .version = keep_field(book, L, "version"),
             .file = keep_field(book, L, "file"),
+            .state_version = int_field(L, "state_version"),
         };
         lua_getfield(L, -1, "streams");
         rule->stream_count = lua_objlen(L, -1);
@@ -188,36 +177,107 @@ static void keep_rules(struct rulebook *book, lua_State *L)
     lua_pop(L, 1);
 }
 
+/* ── streams
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+ */
+
+/* Tells the kernel of the streams that the registry knows and it does not yet: in the registry's
+ * order, so that its numbers are the registry's. */
+static void learn_streams(struct rulebook *book)
+{
+    uint32_t count = names_count(book->registry->streams);
+    if (count == book->stream_count)
+        return;
+    lua_State *L = vm_lua(book->vm);
+    book->streams = realloc(book->streams, (count + 1) * sizeof *book->streams);
+    if (book->streams == NULL)
+        abort();
+    while (book->stream_count < count) {
+        size_t len;
+        uint32_t number = book->stream_count + 1;
+        const char *name = names_text(book->registry->streams, number, &len);
+        struct error error;
+        rulebook_push(book, "stream");
+        lua_pushlstring(L, name, len);
+        int failed = vm_call(book->vm, 1, 2, &error);
+        assert(failed == 0 && (uint32_t)lua_tointeger(L, -2) == number);
+        book->streams[number] =
+            (struct known_stream){.name = name,
+                                  .codec = config_stream_codec(book->config, name, len),
+                                  .is_read = lua_tointeger(L, -1) > 0};
+        lua_pop(L, 2);
+        book->stream_count = number;
+    }
+}
+
 /* ── life
  * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
  */
 
-int rulebook_load(const struct config *config, const char *dir, struct rulebook **out,
-                  struct error *error)
+/* note_progress(name): a file is begun. */
+static int note_progress(lua_State *L)
 {
+    struct rulebook_progress *progress = lua_touserdata(L, lua_upvalueindex(1));
+    if (progress != NULL) {
+        snprintf(progress->file, sizeof progress->file, "%s", luaL_checkstring(L, 1));
+        progress->files++;
+    }
+    return 0;
+}
+
+static void set_number(lua_State *L, const char *field, int64_t number)
+{
+    lua_pushnumber(L, (lua_Number)number);
+    lua_setfield(L, -2, field);
+}
+
+static void push_limits(lua_State *L, const struct config_limits *limits)
+{
+    lua_createtable(L, 0, 5);
+    set_number(L, "rule_ms", limits->rule_ms);
+    set_number(L, "vm_bytes", limits->vm_mb << 20);
+    set_number(L, "effects", limits->effects);
+    set_number(L, "effect_bytes", limits->effect_kb * 1024);
+    set_number(L, "state_bytes", limits->state_kb * 1024);
+}
+
+int rulebook_load(const struct rulebook_options *options, const struct edition *edition,
+                  struct rulebook **out, struct error *error)
+{
+    const struct config *config = options->config;
     struct rulebook *book = calloc(1, sizeof *book);
     if (book == NULL)
         abort();
+    book->references = 1;
     book->config = config;
+    book->own_registry = options->registry == NULL ? registry_create() : NULL;
+    book->registry = options->registry != NULL ? options->registry : book->own_registry;
+    book->load_limit = (struct load_limit){
+        .ms = options->load_ms > 0 ? options->load_ms : (uint64_t)config->limits.load_ms,
+        .is_cancelled = options->is_cancelled};
+    book->edition = edition_copy(edition);
     book->vm = vm_create();
+    vm_limit_memory(book->vm, (size_t)config->limits.vm_mb << 20, &book->own_note.mark);
     book->shapes = shapes_create();
-    book->dir = strdup(dir);
+    book->dir = strdup(options->dir);
     size_t len = strlen(book->dir);
     while (len > 1 && book->dir[len - 1] == '/')
         book->dir[--len] = '\0';
     lua_State *L = vm_lua(book->vm);
+    vm_set_jit(book->vm, false);
 
     int failed = vm_require(book->vm, "tidemill.engine", error);
     if (failed != 0)
         goto out;
     lua_setfield(L, LUA_REGISTRYINDEX, "tidemill.engine");
     rulebook_push(book, "load");
-    lua_newtable(L);
-    failed = add_folder(L, book->dir, "", error);
-    if (failed != 0)
-        goto out;
+    push_edition(L, edition);
     lua_pushboolean(L, config->partition != 0);
-    failed = vm_call(book->vm, 2, 1, error);
+    load_limit_push(L, &book->load_limit);
+    lua_pushlightuserdata(L, options->progress);
+    lua_pushcclosure(L, note_progress, 1);
+    push_limits(L, &config->limits);
+    failed = vm_call(book->vm, 5, 1, error);
     if (failed != 0)
         goto out;
     keep_problems(book, L, "problems", false);
@@ -227,24 +287,63 @@ int rulebook_load(const struct config *config, const char *dir, struct rulebook 
     lua_pop(L, 1);
 out:
     if (failed != 0)
-        rulebook_destroy(book);
+        rulebook_release(book);
     else
         *out = book;
     return failed;
 }
 
-void rulebook_destroy(struct rulebook *book)
+void rulebook_keep(struct rulebook *book)
 {
-    if (book == NULL)
+    book->references++;
+}
+
+void rulebook_release(struct rulebook *book)
+{
+    if (book == NULL || --book->references > 0)
         return;
-    for (uint32_t i = 1; i <= book->stream_count; i++)
-        free(book->streams[i].name);
+    struct rulebook_unused unused = book->unused;
+    if (unused.call != NULL) {
+        book->unused = (struct rulebook_unused){0};
+        book->references = 1;
+        unused.call(unused.context, book);
+        return;
+    }
     free(book->streams);
+    limit_detach(book->vm);
     vm_destroy(book->vm);
     shapes_destroy(book->shapes);
     arena_fini(&book->memory);
+    registry_destroy(book->own_registry);
+    edition_destroy(book->edition);
     free(book->dir);
     free(book);
+}
+
+void rulebook_on_unused(struct rulebook *book, void (*call)(void *context, struct rulebook *book),
+                        void *context)
+{
+    book->unused = (struct rulebook_unused){.call = call, .context = context};
+}
+
+uint64_t rulebook_number(const struct rulebook *book)
+{
+    return book->edition->number;
+}
+
+const struct edition *rulebook_edition(const struct rulebook *book)
+{
+    return book->edition;
+}
+
+int rulebook_wake(struct rulebook *book, struct error *error)
+{
+    learn_streams(book);
+    vm_set_jit(book->vm, true);
+    vm_limit_memory(book->vm, (size_t)book->config->limits.vm_mb << 20, &book->note->mark);
+    rulebook_push(book, "interrupt");
+    return limit_attach(book->vm, &book->note->mark, book->rule_ms, (uint32_t)book->rule_count,
+                        error);
 }
 
 const struct rule_problem *rulebook_problems(const struct rulebook *book, size_t *count)
@@ -256,12 +355,6 @@ const struct rule_problem *rulebook_problems(const struct rulebook *book, size_t
 bool rulebook_is_sound(const struct rulebook *book)
 {
     return book->is_sound;
-}
-
-static void set_number(lua_State *L, const char *field, int64_t number)
-{
-    lua_pushnumber(L, (lua_Number)number);
-    lua_setfield(L, -2, field);
 }
 
 static void push_outputs(lua_State *L, const struct config *config)
@@ -277,18 +370,84 @@ static void push_outputs(lua_State *L, const struct config *config)
     }
 }
 
-int rulebook_start(struct rulebook *book, struct error *error)
+/* The numbers that the kernel keeps states under. */
+static void push_rule_ids(struct rulebook *book, lua_State *L)
 {
+    book->rule_ids = arena_alloc(&book->memory, (book->rule_count + 1) * sizeof *book->rule_ids);
+    lua_createtable(L, (int)book->rule_count, 0);
+    for (size_t i = 0; i < book->rule_count; i++) {
+        const char *name = book->rules[i].name;
+        book->rule_ids[i] = names_number(book->registry->rules, name, strlen(name));
+        lua_pushinteger(L, (lua_Integer)book->rule_ids[i]);
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
+static int learn_limits(struct rulebook *book, struct error *error)
+{
+    lua_State *L = vm_lua(book->vm);
+    book->rule_ms = arena_alloc(&book->memory, (book->rule_count + 1) * sizeof *book->rule_ms);
+    for (size_t i = 0; i < book->rule_count; i++) {
+        rulebook_push(book, "rule_ms");
+        lua_pushinteger(L, (lua_Integer)i + 1);
+        int failed = vm_call(book->vm, 1, 1, error);
+        if (failed != 0)
+            return failed;
+        book->rule_ms[i] = (uint32_t)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+int rulebook_start(struct rulebook *book, struct note *note, struct error *error)
+{
+    book->note = note != NULL ? note : &book->own_note;
     assert(book->is_sound);
     lua_State *L = vm_lua(book->vm);
     rulebook_push(book, "start");
-    lua_newtable(L);
-    set_number(L, "effects", book->config->limits.effects);
-    set_number(L, "effect_bytes", book->config->limits.effect_kb * 1024);
-    set_number(L, "state_bytes", book->config->limits.state_kb * 1024);
+    push_limits(L, &book->config->limits);
+    set_number(L, "failing_in_a_row", book->config->failing.in_a_row);
+    set_number(L, "failing_percent", book->config->failing.percent);
     push_outputs(L, book->config);
     lua_functions_push(L);
-    return vm_call(book->vm, 3, 0, error);
+    lua_pushnumber(L, (lua_Number)(uintptr_t)&book->note->mark);
+    push_rule_ids(book, L);
+    int failed = vm_call(book->vm, 5, 0, error);
+    if (failed == 0)
+        failed = learn_limits(book, error);
+    if (failed == 0)
+        learn_streams(book);
+    return failed;
+}
+
+struct note *rulebook_note(struct rulebook *book)
+{
+    return book->note;
+}
+
+void rulebook_inherit(struct rulebook *book, struct rulebook *from)
+{
+    lua_State *L = vm_lua(book->vm);
+    for (size_t i = 0; i < from->rule_count; i++) {
+        struct rule_info rule;
+        uint32_t number =
+            rulebook_rule_number(book, from->rules[i].name, strlen(from->rules[i].name));
+        if (number == 0)
+            continue;
+        rulebook_rule(from, i, &rule);
+        rulebook_push(book, "inherit");
+        lua_pushinteger(L, (lua_Integer)number);
+        lua_pushnumber(L, (lua_Number)rule.failed);
+        lua_pushnumber(L, (lua_Number)rule.skipped);
+        lua_pushnumber(L, (lua_Number)rule.events);
+        lua_pushnumber(L, (lua_Number)rule.fed_back);
+        (void)vm_call(book->vm, 5, 0, NULL);
+    }
+}
+
+struct registry *rulebook_registry(const struct rulebook *book)
+{
+    return book->registry;
 }
 
 /* ── asking
@@ -300,42 +459,34 @@ size_t rulebook_count(const struct rulebook *book)
     return book->rule_count;
 }
 
+const struct rule_info *rulebook_loaded_rule(const struct rulebook *book, size_t number)
+{
+    assert(number < book->rule_count);
+    return &book->rules[number];
+}
+
 void rulebook_rule(struct rulebook *book, size_t number, struct rule_info *info)
 {
     lua_State *L = vm_lua(book->vm);
     *info = book->rules[number];
     rulebook_push(book, "counts");
     lua_pushinteger(L, (lua_Integer)number + 1);
-    if (vm_call(book->vm, 1, 4, NULL) != 0)
+    if (vm_call(book->vm, 1, 7, NULL) != 0)
         return;
-    info->failed = (uint64_t)lua_tonumber(L, -4);
-    info->skipped = (uint64_t)lua_tonumber(L, -3);
+    info->failed = (uint64_t)lua_tonumber(L, -7);
+    info->skipped = (uint64_t)lua_tonumber(L, -6);
+    info->events = (uint64_t)lua_tonumber(L, -5);
+    info->fed_back = (uint64_t)lua_tonumber(L, -4);
+    info->is_failing = lua_toboolean(L, -3);
     info->asks = lua_toboolean(L, -2);
     info->uses_state = lua_toboolean(L, -1);
-    lua_pop(L, 4);
+    lua_pop(L, 7);
 }
 
 uint32_t rulebook_stream(struct rulebook *book, const char *name, size_t len)
 {
-    lua_State *L = vm_lua(book->vm);
-    struct error error;
-    rulebook_push(book, "stream");
-    lua_pushlstring(L, name, len);
-    int failed = vm_call(book->vm, 1, 1, &error);
-    assert(failed == 0);
-    uint32_t number = (uint32_t)lua_tointeger(L, -1);
-    lua_pop(L, 1);
-    if (number > book->stream_count) {
-        assert(number == book->stream_count + 1);
-        book->streams = realloc(book->streams, (number + 1) * sizeof *book->streams);
-        if (book->streams == NULL)
-            abort();
-        book->streams[number] = (struct known_stream){
-            .name = strndup(name, len),
-            .codec = config_stream_codec(book->config, name, len),
-        };
-        book->stream_count = number;
-    }
+    uint32_t number = names_number(book->registry->streams, name, len);
+    learn_streams(book);
     return number;
 }
 
@@ -345,10 +496,35 @@ int rulebook_stream_codec(const struct rulebook *book, uint32_t stream)
     return book->streams[stream].codec;
 }
 
+bool rulebook_is_read(const struct rulebook *book, uint32_t stream)
+{
+    assert(stream >= 1 && stream <= book->stream_count);
+    return book->streams[stream].is_read;
+}
+
 const char *rulebook_stream_name(const struct rulebook *book, uint32_t stream)
 {
     assert(stream >= 1 && stream <= book->stream_count);
     return book->streams[stream].name;
+}
+
+uint32_t rulebook_rules_of(struct rulebook *book, uint32_t stream, uint32_t *numbers, uint32_t cap)
+{
+    lua_State *L = vm_lua(book->vm);
+    rulebook_push(book, "rules_of");
+    lua_pushinteger(L, (lua_Integer)stream);
+    if (vm_call(book->vm, 1, 1, NULL) != 0)
+        return 0;
+    uint32_t count = (uint32_t)lua_objlen(L, -1);
+    if (count > cap)
+        count = cap;
+    for (uint32_t i = 0; i < count; i++) {
+        lua_rawgeti(L, -1, (int)i + 1);
+        numbers[i] = (uint32_t)lua_tointeger(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+    return count;
 }
 
 uint32_t rulebook_rule_number(const struct rulebook *book, const char *name, size_t len)
@@ -362,6 +538,11 @@ uint32_t rulebook_rule_number(const struct rulebook *book, const char *name, siz
 const char *rulebook_rule_name(const struct rulebook *book, uint32_t number)
 {
     return number >= 1 && number <= book->rule_count ? book->rules[number - 1].name : "";
+}
+
+const char *rulebook_state_name(const struct rulebook *book, uint32_t id)
+{
+    return names_text(book->registry->rules, id, NULL);
 }
 
 const char *rulebook_rule_version(const struct rulebook *book, uint32_t number)

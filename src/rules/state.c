@@ -9,7 +9,7 @@
 struct slot {
     struct state_slot view; /* first: the kernel holds a pointer to it */
     char *before; /* bytes of before the batch, while is_changed; NULL when there were none */
-    uint32_t before_len, before_head;
+    uint32_t before_len, before_head, before_version;
     double before_expiry_ms;
     uint32_t value_cap; /* room behind view.bytes */
     uint32_t rule;
@@ -27,6 +27,8 @@ struct states {
     size_t changed_count, changed_cap;
     size_t bytes, most_bytes;
     size_t hand;
+    bool *is_all; /* by number of the rule: every state of it is here */
+    uint32_t is_all_count;
     uint64_t seed;
 };
 
@@ -91,7 +93,7 @@ void states_drop(struct states *s)
             slot_free(s, s->table[i]);
         s->table[i] = NULL;
     }
-    s->changed_count = 0;
+    s->changed_count = s->is_all_count = 0;
     assert(s->count == 0 && s->bytes == 0);
 }
 
@@ -102,6 +104,7 @@ void states_destroy(struct states *s)
     states_drop(s);
     free(s->table);
     free(s->changed);
+    free(s->is_all);
     free(s);
 }
 
@@ -134,14 +137,50 @@ static void grow(struct states *s)
     s->hand = 0;
 }
 
+static bool has_all(const struct states *s, uint32_t rule)
+{
+    return rule < s->is_all_count && s->is_all[rule];
+}
+
+/* A slot, without a state, for a key that has none. */
+static struct slot *add_slot(struct states *s, uint64_t hash, uint32_t rule, const char *key,
+                             size_t key_len)
+{
+    if ((s->count + 1) * 4 > (s->mask + 1) * 3)
+        grow(s);
+    struct slot *slot = must(calloc(1, sizeof *slot + key_len));
+    slot->rule = rule;
+    slot->hash = hash;
+    slot->key_len = (uint32_t)key_len;
+    if (key_len > 0)
+        memcpy(slot->key, key, key_len);
+    slot->is_touched = true;
+    s->table[place_of(s, hash, rule, key, key_len)] = slot;
+    s->count++;
+    s->bytes += slot_bytes(slot);
+    return slot;
+}
+
 struct state_slot *states_find(struct states *s, uint32_t rule, const char *key, size_t key_len)
 {
-    struct slot *slot =
-        s->table[place_of(s, hash_key(s->seed, rule, key, key_len), rule, key, key_len)];
+    uint64_t hash = hash_key(s->seed, rule, key, key_len);
+    struct slot *slot = s->table[place_of(s, hash, rule, key, key_len)];
+    if (slot == NULL && has_all(s, rule))
+        slot = add_slot(s, hash, rule, key, key_len);
     if (slot == NULL)
         return NULL;
     slot->is_touched = true;
     return &slot->view;
+}
+
+void states_know_all(struct states *s, uint32_t rule)
+{
+    if (rule >= s->is_all_count) {
+        s->is_all = must(realloc(s->is_all, (rule + 1) * sizeof *s->is_all));
+        memset(s->is_all + s->is_all_count, 0, (rule + 1 - s->is_all_count) * sizeof *s->is_all);
+        s->is_all_count = rule + 1;
+    }
+    s->is_all[rule] = true;
 }
 
 bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *version, uint32_t *head)
@@ -178,7 +217,7 @@ bool state_head(const char *bytes, size_t len, double *expiry_ms, uint32_t *vers
 }
 
 static void set_value(struct states *s, struct slot *slot, const char *bytes, uint32_t len,
-                      uint32_t head, double expiry_ms)
+                      uint32_t head, double expiry_ms, uint32_t version)
 {
     if (len > slot->value_cap) {
         s->bytes += len - slot->value_cap;
@@ -190,6 +229,7 @@ static void set_value(struct states *s, struct slot *slot, const char *bytes, ui
     slot->view.len = len;
     slot->view.head = head;
     slot->view.expiry_ms = expiry_ms;
+    slot->view.version = version;
 }
 
 bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len,
@@ -198,25 +238,14 @@ bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_le
     uint64_t hash = hash_key(s->seed, rule, key, key_len);
     if (s->table[place_of(s, hash, rule, key, key_len)] != NULL)
         return true;
-    if ((s->count + 1) * 4 > (s->mask + 1) * 3)
-        grow(s);
-    struct slot *slot = must(calloc(1, sizeof *slot + key_len));
-    slot->rule = rule;
-    slot->hash = hash;
-    slot->key_len = (uint32_t)key_len;
-    if (key_len > 0)
-        memcpy(slot->key, key, key_len);
-    slot->is_touched = true;
-    s->table[place_of(s, hash, rule, key, key_len)] = slot;
-    s->count++;
-    s->bytes += slot_bytes(slot);
+    struct slot *slot = add_slot(s, hash, rule, key, key_len);
     double expiry_ms;
     uint32_t version, head;
     if (len == 0)
         return true;
     if (len > UINT32_MAX || !state_head(bytes, len, &expiry_ms, &version, &head))
         return false;
-    set_value(s, slot, bytes, (uint32_t)len, head, expiry_ms);
+    set_value(s, slot, bytes, (uint32_t)len, head, expiry_ms, version);
     return true;
 }
 
@@ -233,6 +262,7 @@ static void note_change(struct states *s, struct slot *slot)
     slot->before_len = slot->view.len;
     slot->before_head = slot->view.head;
     slot->before_expiry_ms = slot->view.expiry_ms;
+    slot->before_version = slot->view.version;
     if (slot->view.len > 0) {
         slot->before = must(malloc(slot->view.len));
         memcpy(slot->before, slot->view.bytes, slot->view.len);
@@ -240,18 +270,19 @@ static void note_change(struct states *s, struct slot *slot)
 }
 
 void states_put(struct states *s, struct state_slot *view, const char *bytes, uint32_t len,
-                uint32_t head, double expiry_ms, double now_ms)
+                uint32_t head, double expiry_ms, uint32_t version, double now_ms)
 {
     struct slot *slot = (struct slot *)view;
     bool is_expired = view->expiry_ms != 0 && view->expiry_ms <= now_ms;
     assert(head <= len);
-    if (len > 0 && view->len > 0 && !is_expired && len - head == view->len - view->head &&
+    if (len > 0 && view->len > 0 && !is_expired && version == view->version &&
+        len - head == view->len - view->head &&
         memcmp(bytes + head, view->bytes + view->head, len - head) == 0)
         return;
     if (len == 0 && view->len == 0)
         return;
     note_change(s, slot);
-    set_value(s, slot, bytes, len, head, expiry_ms);
+    set_value(s, slot, bytes, len, head, expiry_ms, version);
 }
 
 static void forget_before(struct slot *slot)
@@ -266,7 +297,7 @@ void states_discard(struct states *s)
     for (size_t i = 0; i < s->changed_count; i++) {
         struct slot *slot = s->changed[i];
         set_value(s, slot, slot->before, slot->before_len, slot->before_head,
-                  slot->before_expiry_ms);
+                  slot->before_expiry_ms, slot->before_version);
         forget_before(slot);
     }
     s->changed_count = 0;
@@ -304,6 +335,8 @@ void states_begin(struct states *s)
     while (s->bytes > s->most_bytes) {
         struct slot *slot = s->table[s->hand];
         if (slot != NULL && !slot->is_touched) {
+            if (has_all(s, slot->rule))
+                s->is_all[slot->rule] = false;
             remove_at(s, s->hand); /* the hand stays: another may have moved here */
             continue;
         }

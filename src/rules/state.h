@@ -6,6 +6,9 @@
  * sealing the batch forgets them. What a commit in flight has written counts as loaded: when that
  * commit fails, the owner forgets everything (design 4.4).
  *
+ * A rule whose hash was empty when the partition was taken has all its states here until one of
+ * them is dropped for want of room: so a new key costs no question (states_know_all).
+ *
  * Memory: slots that the current batch has not touched are dropped, least recently used first as a
  * clock hand sees it, whenever a batch begins above `most_bytes`. */
 #ifndef TIDEMILL_RULES_STATE_H
@@ -26,6 +29,7 @@ struct state_slot {
     uint32_t len;     /* 0 when there is no state */
     uint32_t head;    /* of these, what stands before the state itself */
     double expiry_ms; /* 0: never */
+    uint32_t version; /* that these bytes say; 0 when there is no state */
 };
 
 struct states *states_create(size_t most_bytes);
@@ -34,19 +38,24 @@ void states_destroy(struct states *s);
 /* Forgets everything: the next use of a key asks Redis again. */
 void states_drop(struct states *s);
 
-/* The slot of a key of rule number `rule`, or NULL when it must be loaded first. Valid until
- * states_begin or states_drop. */
+/* The slot of a key of rule number `rule` (of the registry), or NULL when it must be loaded first.
+ * Valid until states_begin or states_drop. */
 struct state_slot *states_find(struct states *s, uint32_t rule, const char *key, size_t key_len);
+
+/* Redis holds no state of this rule but what is, or will be put, here: from now on a key without a
+ * slot has no state, and states_find makes its slot at once. True until the first state of the rule
+ * is dropped. */
+void states_know_all(struct states *s, uint32_t rule);
 
 /* What Redis answered for a key (len 0: nothing). Bytes that are no packed state count as nothing
  * and return false. Does not touch a slot that is there already. */
 bool states_load(struct states *s, uint32_t rule, const char *key, size_t key_len,
                  const char *bytes, size_t len);
 
-/* The new bytes of a slot (len 0: no state any more). Does nothing when the part behind `head` is
- * the same, unless what the slot holds had expired at `now_ms`. */
+/* The new bytes of a slot (len 0: no state any more, and no version). Does nothing when version and
+ * the part behind `head` are the same, unless what the slot holds had expired at `now_ms`. */
 void states_put(struct states *s, struct state_slot *slot, const char *bytes, uint32_t len,
-                uint32_t head, double expiry_ms, double now_ms);
+                uint32_t head, double expiry_ms, uint32_t version, double now_ms);
 
 /* A batch: begin (evicts), then either discard (all puts are undone; the batch goes on, or begins
  * again) or seal. */

@@ -11,9 +11,22 @@ local tidemill = {}
 ---@field when? table|fun(event: table): boolean   fields that must equal a value or one of a list; or a function
 ---@field key? string|fun(event: table): string|number   events of one key run in order and share one state
 ---@field event? table<string, string>       schema: string number integer boolean table any, with ? when optional
----@field state? { ttl: string|number }      how long a key's state is kept after its last change
+---@field state? tidemill.rule.state
+---@field limits? tidemill.rule.limits
 ---@field on_event fun(event: table, ctx: tidemill.ctx)
 ---@field on_error? "dead"|"skip"|"stop"     what happens to an event on which the rule fails; default "dead"
+
+---@class tidemill.rule.state
+---@field ttl? string|number   how long a key's state is kept after its last change; default: for ever
+---@field version? number      of what the state looks like; default 1. Above 1, `migrate` leads there
+---@field migrate? fun(old: table, from: number): table|nil   an earlier version's state as this one reads it; nil: no state
+
+---What the rule may spend on one event; never more than the settings allow.
+---@class tidemill.rule.limits
+---@field rule_ms? number      running time; waiting for Redis is free
+---@field effects? number      how many
+---@field effect_kb? number    their bytes
+---@field state_kb? number     the packed state of one key
 
 ---@class tidemill.ctx
 ---@field state table|nil        kept per key; what is left in it after the call is stored; nil clears it

@@ -6,9 +6,12 @@ local call = {
   task = nil,      -- the parked or resumed task, nil when the handler runs straight in the batch loop
   ordinal = 0,     -- effects so far of this handler call
   bytes = 0,       -- bytes of these effects
+  mark = nil,      -- what the engine is told of it (sandbox/mark.h)
   random = nil,    -- generator of this handler call, made when it is first asked
-  unwind = nil,    -- why the stack is being left past the rule's own pcall: "dead", "redo", "output"
+  migrating = nil, -- the key whose state is being migrated (migration.lua), also while the failure of that is on its way
+  unwind = nil,    -- why the stack is being left past the rule's own pcall: "dead", "redo", "output", "time", "memory"
   message = nil,   -- what goes with it
+  trace = nil,     -- the traceback of the error that was raised last
 }
 
 -- Thrown to leave a rule for good. The wrapped pcall and coroutine.resume of a rule pass it on (environment.lua).

@@ -1,5 +1,5 @@
--- cdef.lua: the C structures that the kernel reads and writes, as in base/buf.h, codec/msgpack.h, batch/batch.h, rules/state.h
--- and rules/bridge.h.
+-- cdef.lua: the C structures that the kernel reads and writes, as in base/buf.h, codec/msgpack.h, batch/batch.h,
+-- sandbox/mark.h, rules/state.h and rules/bridge.h.
 --
 -- They stand here once more because the test kit has them without the engine. When the engine starts a VM it compares sizes and
 -- offsets with its own (engine.lua), so the two cannot drift apart.
@@ -36,20 +36,21 @@ struct state_slot {
   const char *bytes;
   uint32_t len, head;
   double expiry_ms;
+  uint32_t version;
 };]] },
   { "struct bridge", [[
 struct bridge {
   struct batch_entry *entries;
   struct effect *effects;
   uint32_t entry_count, effect_count, effect_cap, letter_count;
-  uint32_t at_entry, at_rule;
-  uint32_t request_count, want_count;
+  uint32_t at_entry, request_count, want_count;
   double clock_ms, deadline_ms;
   struct tokens event_tokens, state_tokens;
   struct buf out, letters, requests;
-  uint8_t is_unordered, is_stopped, texts, is_future;
-  char fault[508];
+  uint8_t is_unordered, is_stopped, texts, is_future, is_renewable;
+  char fault[507];
 };]] },
+  { "struct mark", "struct mark { uint32_t rule, leaving, serial, is_full, is_seen, spent_us; };" },
   { "tidemill_int64", "typedef struct { const int64_t value; const bool is_unsigned; } tidemill_int64;" },
   { "tidemill_null", "typedef struct { const bool is_null; } tidemill_null;" },
 }

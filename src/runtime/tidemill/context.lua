@@ -1,6 +1,7 @@
 -- context.lua: `ctx`, what a handler is given: the state and key of this call, and functions to have effects.
 local call = require "tidemill.call"
 local environment = require "tidemill.environment"
+local memory = require "tidemill.memory"
 local pack = require "tidemill.pack"
 local value = require "tidemill.value"
 
@@ -34,8 +35,24 @@ end
 local MAP_HEADS = { fix = 0x80, fix_last = 0x8f, map16 = 0xde, map32 = 0xdf }
 local HEADS_KEPT = 1000 -- streams whose XADD is kept ready; a rule may have one for each customer
 
+local function reads(R, stream)
+  for _, matches in ipairs(R.matchers) do
+    if matches(stream) then return true end
+  end
+  return false
+end
+
+-- An event for a stream that the rule reads itself, which will come back to it: allowed, counted, and told of once a stream.
+local function feed_back(K, R, stream)
+  R.fed_back = R.fed_back + 1
+  R.fed_streams = R.fed_streams or {}
+  if R.fed_streams[stream] then return end
+  R.fed_streams[stream] = true
+  if K.host.fed_back then K.host.fed_back(R, stream) end
+end
+
 -- The bytes of an XADD up to the length of its payload; made once per rule and stream.
-local function xadd_head(K, stream)
+local function xadd_head(K, R, stream)
   if type(stream) ~= "string" then
     raise(K, "ctx.emit(stream, table): the stream must be a name, it is a %s", type(stream))
   end
@@ -51,7 +68,7 @@ local function xadd_head(K, stream)
   words[#words + 1], words[#words + 2] = "*", "data"
   local parts = { ("*%d\r\n"):format(#words + 1) }
   for _, word in ipairs(words) do parts[#parts + 1] = ("$%d\r\n%s\r\n"):format(#word, word) end
-  return { bytes = table.concat(parts) .. "$", is_json = output.codec == "json" }
+  return { bytes = table.concat(parts) .. "$", is_json = output.codec == "json", is_own = reads(R, stream) }
 end
 
 -- Counts an effect of this call against the limits, and says whether Redis refused it before (then it is left out).
@@ -59,11 +76,12 @@ local function admit(K, R, p, len)
   local ordinal = call.ordinal + 1
   call.ordinal = ordinal
   call.bytes = call.bytes + len
-  if ordinal > K.limits.effects then
+  local most = R.limits
+  if ordinal > most.effects then
     now_running(K, "emit") -- else in `when` or `key`, see step.lua
-    call.leave("output", ("more than %d effects for one event (limits.effects)"):format(K.limits.effects))
-  elseif call.bytes > K.limits.effect_bytes then
-    call.leave("output", ("more than %d bytes of effects for one event (limits.effect_kb)"):format(K.limits.effect_bytes))
+    call.leave("output", ("more than %d effects for one event (%s)"):format(most.effects, most.setting.effects))
+  elseif call.bytes > most.effect_bytes then
+    call.leave("output", ("more than %d bytes of effects for one event (%s)"):format(most.effect_bytes, most.setting.effect_kb))
   end
   return p.refused == nil or not K.host.is_refused(p, R, ordinal)
 end
@@ -71,7 +89,7 @@ end
 local function emitter(K, R)
   local heads, kept, emit = {}, 0, K.host.emit
   local function keep_head(stream)
-    local head = xadd_head(K, stream)
+    local head = xadd_head(K, R, stream)
     if kept == HEADS_KEPT then
       for name in pairs(heads) do heads[name] = nil end
       kept = 0
@@ -102,6 +120,7 @@ local function emitter(K, R)
     local bytes = head.bytes
     if not admit(K, R, p, len) then return end
     if p.tracks_writes then K.note_write(p, stream) end
+    if head.is_own then feed_back(K, R, stream) end
     emit(p.c, R.index, call.ordinal, bytes, #bytes, payload, len)
   end
 end
@@ -118,6 +137,7 @@ local function write_effect(K, R, p, argv, keys)
   if p.tracks_writes then
     for _, key in ipairs(keys) do K.note_write(p, key) end
   end
+  if argv[1] == "XADD" and reads(R, argv[2]) then feed_back(K, R, argv[2]) end
   local bytes = table.concat(parts)
   K.host.effect(p.c, R.index, call.ordinal, bytes, #bytes)
 end
@@ -133,9 +153,13 @@ local function read_answer(K, R, p, argv, keys)
     R.asks = true
     call.leave "redo"
   end
-  local ok, answer, refusal = pcall(coroutine.yield, call.ASK, { argv = argv, keys = #keys > 0 and keys or nil })
+  local question = { argv = argv, keys = #keys > 0 and keys or nil }
+  K.mark.rule = 0 -- while it waits it does not run, and what the kernel does now is not to be broken off (kernel.lua)
+  local ok, answer, refusal = pcall(coroutine.yield, call.ASK, question)
+  K.mark.rule = R.index
   if not ok then
     if call.unwind then error(call.UNWIND, 0) end
+    if memory.is_out(answer) then error(answer, 0) end
     raise(K, "ctx.redis.%s: a lookup cannot wait inside a callback of table.sort or string.gsub; ask before", argv[1]:lower())
   end
   if refusal then raise(K, "ctx.redis.%s: %s", argv[1]:lower(), refusal) end
@@ -208,11 +232,7 @@ end
 local function log_functions(K, R)
   local log = {}
   for _, level in ipairs { "debug", "info", "warn", "error" } do
-    log[level] = function(...)
-      local parts = {}
-      for n = 1, select("#", ...) do parts[n] = text_of((select(n, ...))) end
-      K.host.log(level, R.name, table.concat(parts, " "))
-    end
+    log[level] = function(...) K.host.log(level, R.name, R.version, (environment.line_of(...))) end
   end
   return setmetatable({}, {
     __index = log, __metatable = "log", __newindex = function() raise(K, "ctx.log cannot be written") end,

@@ -2,25 +2,31 @@
 local ffi = require "tidemill.cdef"
 local environment = require "tidemill.environment"
 local kernel = require "tidemill.kernel"
+local limits = require "tidemill.limits"
 local pack = require "tidemill.pack"
 local rulebook = require "tidemill.rulebook"
 
 ffi.cdef [[
-struct bridge_layout { uint32_t view, entry, effect, slot, token, out_at, fault_at, clock_at, entry_stream_at; };
+struct bridge_layout { uint32_t view, entry, effect, slot, token, mark, out_at, fault_at, clock_at, entry_stream_at; };
 extern const struct bridge_layout bridge_layout;
+void bridge_note(struct bridge *, uint32_t);
 int32_t bridge_decode(struct bridge *, uint32_t);
 struct state_slot *bridge_find(struct bridge *, uint32_t, const char *, size_t);
 void bridge_want(struct bridge *, uint32_t, const char *, size_t);
 int32_t bridge_state_tokens(struct bridge *, struct state_slot *);
-void bridge_put(struct bridge *, struct state_slot *, const void *, uint32_t, uint32_t, double);
+void bridge_put(struct bridge *, struct state_slot *, const void *, uint32_t, uint32_t, double, uint32_t);
 void bridge_emit(struct bridge *, uint32_t, uint32_t, const char *, size_t, const void *, size_t);
 void bridge_discard(struct bridge *);
 void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const char *, const char *, const char *,
                    const char *, size_t, const char *, size_t);
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
-void bridge_log(const char *, const char *, const char *);
+uint32_t version_hash(const char *, size_t);
+void tell_line(const char *, const char *, const char *, const char *);
+void tell_failing(const char *, const char *, bool, const char *, const char *);
+void tell_fed_back(const char *, const char *, const char *);
 double bridge_clock(void);
+double bridge_cpu_us(void);
 ]]
 
 local C = ffi.C
@@ -37,15 +43,18 @@ local function check_layout()
   same("struct effect", ffi.sizeof "struct effect", c.effect)
   same("struct state_slot", ffi.sizeof "struct state_slot", c.slot)
   same("struct token", ffi.sizeof "struct token", c.token)
+  same("struct mark", ffi.sizeof "struct mark", c.mark)
   same("bridge.out", ffi.offsetof("struct bridge", "out"), c.out_at)
   same("bridge.fault", ffi.offsetof("struct bridge", "fault"), c.fault_at)
   same("bridge.clock_ms", ffi.offsetof("struct bridge", "clock_ms"), c.clock_at)
   same("batch_entry.stream", ffi.offsetof("struct batch_entry", "stream"), c.entry_stream_at)
 end
 
--- `c_functions` are those of bridge.c that take or give Lua values.
-local function host_of(c_functions)
+-- `c_functions` are those of bridge.c that take or give Lua values; `mark` is the address of what is running (sandbox/mark.h).
+local function host_of(c_functions, mark)
   return {
+    mark = ffi.cast("struct mark *", mark),
+    note = C.bridge_note,
     decode = C.bridge_decode,
     find = C.bridge_find,
     want = C.bridge_want,
@@ -55,11 +64,14 @@ local function host_of(c_functions)
     emit = C.bridge_emit,
     effect = C.bridge_effect,
     clock = C.bridge_clock,
+    cpu_us = C.bridge_cpu_us,
     letter = function(c, i, rule, version, reason, message, traceback, key, payload)
       C.bridge_letter(c, i, rule, version, reason, message, traceback, key, #key, payload, #payload)
     end,
     is_refused = function(p, R, ordinal) return C.bridge_is_refused(p.c, p.c.at_entry, R.index, ordinal) end,
-    log = C.bridge_log,
+    log = C.tell_line,
+    failing = function(R, is_failing, reason, message) C.tell_failing(R.name, R.version, is_failing, reason, message) end,
+    fed_back = function(R, stream) C.tell_fed_back(R.name, R.version, stream) end,
     to_json = function(bytes, len) return c_functions.to_json(ffi.string(bytes, len)) end,
     check_command = function(c, argv) return c_functions.check_command(tonumber(ffi.cast("uintptr_t", c)), argv) end,
     request = function(c, argv) return c_functions.request(tonumber(ffi.cast("uintptr_t", c)), argv) end,
@@ -67,26 +79,36 @@ local function host_of(c_functions)
   }
 end
 
----Loads the files of a folder (see rulebook.load).
-function engine.load(files, untagged_alone)
+-- nil, for the one in Lua, where the engine's functions are not to be seen: in a VM that a spec makes.
+local function native_hash()
+  if not pcall(function() return C.version_hash end) then return nil end
+  return function(text) return tonumber(C.version_hash(text, #text)) end
+end
+
+---Loads the files of a folder (see rulebook.load). `call` runs the chunk of a file within limits.load_ms, `on_file` is told its
+---name before. `settings`: the other limits.
+function engine.load(files, untagged_alone, call, on_file, settings)
   -- LuaJIT's defaults are for scripts: the way of one event, with a handler, its constructor and the packing inlined, is
   -- longer than a trace may be, and many rules have more traces and machine code than fit.
   jit.opt.start("maxtrace=20000", "maxrecord=20000", "maxirconst=4000", "maxside=1000", "maxsnap=4000", "sizemcode=64",
     "maxmcode=65536")
-  -- The heap is a few MB and turns over fast; collecting it half as often costs that much memory and saves a tenth of all time.
-  collectgarbage("setpause", 400)
   environment.seal_strings()
   engine.book = rulebook.load(files, {
     untagged_alone = untagged_alone,
-    print = function(rule, text) C.bridge_log("info", rule, text) end,
+    call = call,
+    on_file = on_file,
+    limits = settings,
+    hash = native_hash(),
+    print = function(rule, text) C.tell_line("info", rule, "", text) end,
   })
   return engine.book
 end
 
----Makes the kernel for the loaded rules.
-function engine.start(limits, outputs, c_functions)
+---Makes the kernel for the loaded rules. `ids`: the numbers that their states are kept under, rule by rule.
+function engine.start(settings, outputs, c_functions, mark, ids)
   check_layout()
-  engine.kernel = kernel.new(host_of(c_functions), engine.book, limits)
+  for index, R in ipairs(engine.book.rules) do R.id = ids[index] end
+  engine.kernel = kernel.new(host_of(c_functions, mark), engine.book, settings)
   engine.kernel.outputs = outputs
   engine.partitions = {}
 end
@@ -102,7 +124,11 @@ end
 
 function engine.close(id) engine.partitions[id] = false end
 
-function engine.stream(name) return engine.kernel:stream(name) end
+---@return number number, number readers  how many rules read it
+function engine.stream(name)
+  local number = engine.kernel:stream(name)
+  return number, #engine.kernel.lists[number].rules
+end
 
 ---Do rules read a stream of this name?
 function engine.reads(name)
@@ -114,19 +140,55 @@ function engine.reads(name)
   return false
 end
 
+---The only entry of the next batch: this rule fails on it without being called (kernel.lua: run_alone).
+function engine.blame(id, rule, reason, message)
+  local p = engine.partitions[id]
+  p.alone = p.alone or { blames = {} }
+  p.alone.blames[rule] = { reason = reason, message = message }
+end
+
+---The only entry of the next batch: it is given to the first `most` rules of its list alone.
+function engine.limit(id, most)
+  local p = engine.partitions[id]
+  p.alone = p.alone or { blames = {} }
+  p.alone.most = most
+end
+
+---The numbers of the rules that run on the events of a stream, in order.
+function engine.rules_of(stream)
+  local numbers = {}
+  for n, R in ipairs(engine.kernel.lists[stream].rules) do numbers[n] = R.index end
+  return numbers
+end
+
+---Batches as usual again.
+function engine.together(id) engine.partitions[id].alone = nil end
+
 ---Runs the batch of a partition. `count` above 0: a new one (kernel:begin), of `stream` alone when that is above 0.
 function engine.run(id, count, stream)
   if count > 0 then engine.kernel.begin(engine.partitions[id], count, stream > 0 and stream or nil) end
   local status, processed, stopped = engine.kernel:run(engine.partitions[id])
-  return status == "done", processed, stopped
+  return status, processed, stopped
 end
 
 function engine.refuse(id, has_refusals) engine.partitions[id].refused = has_refusals or nil end
 
 function engine.counts(number)
   local R = engine.book.rules[number]
-  return R.failed or 0, R.skipped or 0, R.asks or false, R.uses_state or false
+  if not engine.kernel then return 0, 0, 0, 0, false, false, false end
+  return R.failed, R.skipped, R.passed + R.failed, R.fed_back, R.health.is_failing, R.asks, R.uses_state
 end
+
+---The counts of the rule's version before: they are of the rule.
+function engine.inherit(number, failed, skipped, events, fed_back)
+  local R = engine.book.rules[number]
+  R.failed, R.skipped, R.passed, R.fed_back = failed, skipped, events - failed, fed_back
+end
+
+---The running time of rule `number` on one event, and what happens when it is over (see sandbox/limit.h).
+function engine.rule_ms(number) return engine.book.rules[number].limits.rule_ms end
+
+function engine.interrupt() return limits.interrupt(engine.kernel) end
 
 ---A Lua value as msgpack, for C.
 engine.pack = pack.string

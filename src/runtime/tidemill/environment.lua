@@ -5,18 +5,28 @@
 -- or bytecode is there to get behind it.
 local call = require "tidemill.call"
 local each = require "tidemill.each"
+local memory = require "tidemill.memory"
 
 local environment = {}
 
 local raw_pcall, raw_error, raw_getmetatable, raw_rawset = pcall, error, getmetatable, rawset
+local raw_tostring = tostring
 local raw_resume, raw_yield, raw_create = coroutine.resume, coroutine.yield, coroutine.create
 local raw_running, raw_insert, raw_move = coroutine.running, table.insert, table.move
 local bit = require "bit"
 local UNWIND, ASK = call.UNWIND, call.ASK
 
--- Errors that a rule caught are its own; leaving for good is not.
+-- Errors that a rule caught are its own; leaving for good is not, nor is the end of all memory.
+local function pass_on(err)
+  if not call.unwind then
+    if not memory.is_out(err) then return end
+    call.unwind = "memory"
+  end
+  raw_error(UNWIND, 0)
+end
+
 local function caught(ok, ...)
-  if not ok and call.unwind then raw_error(UNWIND, 0) end
+  if not ok then pass_on((...)) end
   return ok, ...
 end
 
@@ -27,7 +37,7 @@ end
 -- The handler runs after the stack is gone, as an ordinary call: so it can be interrupted like any other.
 local function handled(handler, ok, ...)
   if ok then return ok, ... end
-  if call.unwind then raw_error(UNWIND, 0) end
+  pass_on((...))
   return false, handler((...))
 end
 
@@ -38,11 +48,12 @@ end
 -- A lookup inside a rule's own coroutine yields through it to the kernel, and the answer goes back the same way.
 local function resumed(co, ok, first, ...)
   if ok and first == ASK then return resumed(co, raw_resume(co, raw_yield(ASK, ...))) end
-  if not ok and call.unwind then raw_error(UNWIND, 0) end
+  if not ok then pass_on(first) end
   return ok, first, ...
 end
 
 local function safe_resume(co, ...)
+  if type(co) ~= "thread" then raw_error("coroutine.resume: expects a coroutine, got " .. type(co), 2) end
   return resumed(co, raw_resume(co, ...))
 end
 
@@ -55,14 +66,19 @@ end
 -- hold of it could answer a lookup in Redis' place.
 local own = setmetatable({}, { __mode = "k" })
 
-local function safe_create(f)
+local function create(f, name)
+  if type(f) ~= "function" then raw_error(("coroutine.%s: expects a function, got %s"):format(name, type(f)), 3) end
   local co = raw_create(f)
   own[co] = true
   return co
 end
 
+local function safe_create(f)
+  return (create(f, "create"))
+end
+
 local function safe_wrap(f)
-  local co = safe_create(f)
+  local co = create(f, "wrap")
   return function(...) return unwrapped(safe_resume(co, ...)) end
 end
 
@@ -89,9 +105,21 @@ local function safe_rawset(t, k, v)
   return raw_rawset(t, k, v)
 end
 
+-- LuaJIT's own takes any position, makes 32 bits of it, and moves all that lies between: two thousand million steps for NaN, and
+-- no limit on time can stop a function of C.
 local function safe_insert(t, ...)
   check_writable(t, "table.insert")
+  if select("#", ...) == 2 then
+    local at = tonumber((...))
+    if at and not (at >= 0 and at < 2147483648) then raw_error("table.insert: there is no position " .. raw_tostring(at), 2) end
+  end
   return raw_insert(t, ...)
+end
+
+-- LuaJIT's own calls __tostring by a jump: with itself there, or with a way back to itself, it runs for ever in no place where
+-- it could be stopped. A call of Lua that is not the last one has a place, and an end: the stack's.
+local function safe_tostring(v)
+  return (raw_tostring(v))
 end
 
 -- LuaJIT's own writes past __newindex.
@@ -150,7 +178,7 @@ end
 
 -- Lua's own names in a rule. Reading any other global is an error that names it.
 local BASE = { "assert", "error", "ipairs", "rawequal", "rawget", "select", "setmetatable", "tonumber",
-  "tostring", "type", "unpack" }
+  "type", "unpack" }
 local MATH = { "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "deg", "exp", "floor", "fmod", "frexp", "huge",
   "ldexp", "log", "log10", "max", "min", "modf", "pi", "pow", "rad", "sin", "sinh", "sqrt", "tan", "tanh" }
 local STRING = { "byte", "char", "find", "format", "gmatch", "gsub", "len", "lower", "match", "rep", "reverse", "sub",
@@ -171,13 +199,23 @@ local function text_of(v)
 end
 environment.text_of = text_of
 
+local LINE_TEXT = 4096 -- bytes of a log line that are kept
+
+---The text of a log line: values side by side, and no more of them than a log can take.
+function environment.line_of(...)
+  local parts = {}
+  for n = 1, select("#", ...) do parts[n] = text_of((select(n, ...))) end
+  local line = table.concat(parts, " ")
+  return #line > LINE_TEXT and line:sub(1, LINE_TEXT) .. " ..." or line
+end
+
 ---A fresh environment.
 ---@param require_module fun(name: string): any  what `require` does
 ---@param print_line fun(text: string)           where `print` goes
 ---@return table env
 function environment.create(require_module, print_line)
   local visible = copy_of(_G, BASE)
-  visible.pcall, visible.xpcall, visible.rawset = safe_pcall, safe_xpcall, safe_rawset
+  visible.pcall, visible.xpcall, visible.rawset, visible.tostring = safe_pcall, safe_xpcall, safe_rawset, safe_tostring
   visible.getmetatable, visible.next, visible.pairs = safe_getmetatable, each.next, each.pairs
   visible.math = copy_of(math, MATH)
   visible.math.random = random
@@ -194,11 +232,7 @@ function environment.create(require_module, print_line)
     return collectgarbage "count"
   end
   visible.require = require_module
-  visible.print = function(...)
-    local parts = {}
-    for i = 1, select("#", ...) do parts[i] = text_of((select(i, ...))) end
-    print_line(table.concat(parts, " "))
-  end
+  visible.print = function(...) print_line((environment.line_of(...))) end
   setmetatable(visible, {
     __index = function(_, name) raw_error(("unknown global '%s'"):format(text_of(name)), 2) end,
   })

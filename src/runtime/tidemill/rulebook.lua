@@ -1,7 +1,10 @@
 -- rulebook.lua: from the files of a rules folder to rules, or to every mistake in them as file, line and message.
+--
+-- Each rule file has libraries of its own, because after a broken edit it keeps those of its last good version.
 local duration = require "tidemill.duration"
 local environment = require "tidemill.environment"
 local glob = require "tidemill.glob"
+local limits = require "tidemill.limits"
 local nearest = require "tidemill.nearest"
 local schema = require "tidemill.schema"
 local pairs = require("tidemill.each").pairs
@@ -36,7 +39,9 @@ local Loader = {}
 Loader.__index = Loader
 
 function Loader:problem(file, line, format, ...)
-  self.problems[#self.problems + 1] = { file = file.name, line = line or 1, message = format:format(...) }
+  self.problems[#self.problems + 1] = {
+    file = file.name, line = line or 1, message = format:format(...), unit = self.unit and self.unit.name or "",
+  }
 end
 
 -- A problem with one field of the rule table, at the line where the field stands.
@@ -46,20 +51,24 @@ end
 
 -- Errors of Lua itself begin with "file:line: ".
 function Loader:lua_problem(file, err)
+  if err == "not enough memory" then
+    collectgarbage "collect" -- LuaJIT does not, and the next file wants some
+    return self:problem(file, 1, "needs more memory to load than limits.vm_mb allows (%d MB)", self.limits.vm_bytes / 1048576)
+  end
   if type(err) ~= "string" then return self:problem(file, 1, "raised a %s value while loading", type(err)) end
   local name, line, message = err:match "^([^\n:]-):(%d+): (.*)$"
   local tail = name and name:match "^%.%.%.(.+)$" -- Lua keeps the last 57 letters of a long name
-  for _, other in ipairs(self.files) do
-    if other.name == name or (tail and other.name:sub(-#tail) == tail) then
-      return self:problem(other, tonumber(line), "%s", message)
-    end
+  local function is_meant(other) return other.name == name or (tail and other.name:sub(-#tail) == tail) end
+  if name and is_meant(file) then return self:problem(file, tonumber(line), "%s", message) end
+  for _, library in pairs(file.libraries) do
+    if name and is_meant(library) then return self:problem(library, tonumber(line), "%s", message) end
   end
   self:problem(file, 1, "%s", err)
 end
 
 -- ── loading a file ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- FNV-1a, 32 bits, as eight hex digits: names a version of a rule.
+-- FNV-1a, 32 bits: names a version of a rule. A host may have a faster one that gives the same.
 local function hash(text)
   local bit = require "bit"
   local h = 2166136261
@@ -68,7 +77,7 @@ local function hash(text)
     local low, high = h % 65536, math.floor(h / 65536)
     h = (low * 16777619 + (high * 16777619 % 65536) * 65536) % 4294967296
   end
-  return ("%08x"):format(h), h
+  return h
 end
 
 local function copy_of(t)
@@ -78,8 +87,8 @@ local function copy_of(t)
 end
 
 -- `require` of one rule: the engine's modules, and the folder's own lib, each rule with its own copies.
-function Loader:requirer(file, environment_of)
-  local loaded, loading = {}, {}
+local function requirer(file, environment_of)
+  local loaded, loading, seen = {}, {}, {}
   return function(name)
     if type(name) ~= "string" then error("require: expects the name of a module", 2) end
     if loaded[name] ~= nil then return loaded[name] end
@@ -88,14 +97,14 @@ function Loader:requirer(file, environment_of)
       return loaded[name]
     end
     local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"
-    local library = path and self.libraries[path]
+    local library = path and file.libraries[path]
     if not library then
       error(("module '%s' not found; a rule may require %s"):format(name, path
         and "what lies in the folder's lib/: there is no " .. path
         or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)"), 2)
     end
     if loading[name] then error(("module '%s' requires itself"):format(name), 2) end
-    file.depends = file.depends .. library.text
+    if not seen[name] then file.depends, seen[name] = file.depends .. library.text, true end -- once, also when it fails again
     local chunk, err = rulebook.compile(library.text, "@" .. library.name, environment_of())
     if not chunk then error(err, 0) end
     loading[name] = true
@@ -117,11 +126,11 @@ function Loader:run_file(file)
   local env
   file.depends = file.text
   local print_line = function(text) self.print(file.rule_name, text) end
-  env = environment.create(self:requirer(file, function() return env end), print_line)
+  env = environment.create(requirer(file, function() return env end), print_line)
   file.rule_name = file.name:gsub("%.lua$", "")
   local chunk, err = rulebook.compile(file.text, "@" .. file.name, env)
   if not chunk then return self:lua_problem(file, err) end
-  local ok, result = pcall(chunk)
+  local ok, result = self.call(chunk)
   if not ok then return self:lua_problem(file, result) end
   if type(result) ~= "table" then
     local lines = select(2, file.text:gsub("\n", "\n"))
@@ -227,23 +236,57 @@ function FIELDS.event(loader, file, R, v)
   if #fields > 0 then R.check = schema.checker(fields) end
 end
 
+local STATE_FIELDS = { "ttl", "version", "migrate" }
+local VERSION_MOST = 2147483647
+
+-- A version above 1 and a function that leads there belong together: without the function the states of version 1 could not be
+-- read, and without the version it would never be called.
+local function check_version(loader, file, R, version, migrate)
+  if version ~= nil and not (type(version) == "number" and version >= 1 and version <= VERSION_MOST and version % 1 == 0) then
+    return loader:field_problem(file, "version", "`state.version` must be a whole number from 1 to %d", VERSION_MOST)
+  end
+  if migrate ~= nil and type(migrate) ~= "function" then
+    return loader:field_problem(file, "migrate", "`state.migrate` must be a function(old, from), it is a %s", type(migrate))
+  end
+  if migrate and (version or 1) == 1 then
+    return loader:field_problem(file, "migrate", "`state.migrate` needs a `state.version` above 1: the one that it migrates to")
+  end
+  if not migrate and (version or 1) > 1 then
+    return loader:field_problem(file, "version", "`state.version` is %d, but there is no `state.migrate`: the states that earlier "
+      .. "versions left could not be read", version)
+  end
+  R.state_version, R.migrate = version or 1, migrate
+end
+
 function FIELDS.state(loader, file, R, v)
   if type(v) ~= "table" then
     return loader:field_problem(file, "state", "`state` must be a table such as { ttl = \"8d\" }")
   end
-  for name in pairs(v) do
-    if name ~= "ttl" then
-      local text = shown(name)
-      loader:field_problem(file, text, "unknown field `state.%s`%s", text, nearest.hint(text, { "ttl" }))
+  local given = {}
+  for name, one in pairs(v) do
+    local text = shown(name)
+    given[text] = one
+    if text ~= "ttl" and text ~= "version" and text ~= "migrate" then
+      loader:field_problem(file, text, "unknown field `state.%s`%s", text, nearest.hint(text, STATE_FIELDS))
     end
   end
-  if rawget(v, "ttl") ~= nil then
-    local ttl, reason = duration.parse(rawget(v, "ttl"))
+  if given.ttl ~= nil then
+    local ttl, reason = duration.parse(given.ttl)
     if not ttl or ttl == 0 then
-      return loader:field_problem(file, "ttl", "`state.ttl`: %s", reason or "it must be more than 0 ms")
+      loader:field_problem(file, "ttl", "`state.ttl`: %s", reason or "it must be more than 0 ms")
     end
     R.ttl = ttl
   end
+  check_version(loader, file, R, given.version, given.migrate)
+end
+
+function FIELDS.limits(loader, file, R, v)
+  if type(v) ~= "table" then
+    return loader:field_problem(file, "limits", "`limits` must be a table such as { rule_ms = 10 }, it is a %s", type(v))
+  end
+  R.own_limits = limits.parse(v, loader.limits, function(name, sentence)
+    loader:problem(file, line_of(file.text, name) or line_of(file.text, "limits") or file.rule_line, "%s", sentence)
+  end)
 end
 
 function FIELDS.on_event(loader, file, R, v)
@@ -260,7 +303,7 @@ function FIELDS.on_error(loader, file, R, v)
   R.on_error = v
 end
 
-local ORDER = { "name", "stream", "when", "key", "event", "state", "on_event", "on_error" }
+local ORDER = { "name", "stream", "when", "key", "event", "state", "limits", "on_event", "on_error" }
 
 -- Where the rule table begins: the last `return` at the left margin.
 local function rule_line(text)
@@ -298,7 +341,9 @@ function Loader:check_rule(file, definition)
       .. "or set `name`")
   end
   if #self.problems > before then return nil end
-  R.version, R.seed = hash(file.depends)
+  R.seed = self.hash(file.depends)
+  R.version = ("%08x"):format(R.seed)
+  R.state_at = ("%s:%d"):format(file.name, R.migrate and line_of(file.text, "migrate") or file.rule_line)
   self:warn_of_locals(file, R)
   return R
 end
@@ -335,7 +380,7 @@ function Loader:warn_in_function(file, util, f, outer)
     local name = self.assigning[ins % 256] and util.funcuvname(f, math.floor(ins / 256) % 256)
     if name and outer[name] then
       self.warnings[#self.warnings + 1] = {
-        file = file.name, line = util.funcinfo(f, pc).currentline,
+        file = file.name, unit = self.unit.name, line = util.funcinfo(f, pc).currentline,
         message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
           .. "ctx.state"):format(name),
       }
@@ -352,7 +397,7 @@ function Loader:warn_of_locals(file, R)
   local found, util = pcall(require, "jit.util")
   if not found then return end
   self.assigning = self.assigning or assigning_opcodes(util)
-  for _, handler in pairs { R.on_event, R.when_function, R.key_function } do
+  for _, handler in pairs { R.on_event, R.when_function, R.key_function, R.migrate } do
     local outer = {}
     local last = util.funcinfo(handler).linedefined and 59 or -1 -- a builtin, such as `print`, has none
     for n = 0, last do
@@ -376,38 +421,49 @@ rulebook.MODULES = { tidemill = true }
 
 ---@class tidemill.rulebook
 ---@field rules table[]                     in the order of their names
----@field problems { file: string, line: number, message: string }[]
----@field warnings { file: string, line: number, message: string }[]
+---@field problems { file: string, line: number, message: string, unit: string, other: string? }[]  `unit`: the rule file
+---that has it (the line may stand in one of its libraries); `other`: the file that has the rule's name already
+---@field warnings { file: string, line: number, message: string, unit: string }[]
 ---@field sources table<string, boolean>    chunk names of the folder's files, for tracebacks
 
 ---Loads all rules of a folder.
----@param files { name: string, text: string }[]  names relative to the folder: "cart.lua", "lib/prices.lua"
----@param options { untagged_alone: boolean, print: fun(rule: string, text: string) }
+---@param files { name: string, text: string, libraries: table? }[]  names relative to the folder: "cart.lua",
+---"lib/prices.lua"; a rule file without `libraries` (files by name) has those of the list
+---@param options { untagged_alone: boolean, print: fun(rule: string, text: string), call: function?, on_file: function?,
+---hash: (fun(text: string): number)? }  `call`: runs the chunk of a file as pcall does, within limits; `on_file`: called with the
+---name of each before it is loaded; `hash`: names versions
 ---@return tidemill.rulebook book
 function rulebook.load(files, options)
-  local loader = setmetatable({ files = files, libraries = {}, problems = {}, warnings = {},
-    untagged_alone = options.untagged_alone, print = options.print or function() end }, Loader)
-  local rules, by_name, sources = {}, {}, {}
+  local loader = setmetatable({ problems = {}, warnings = {}, untagged_alone = options.untagged_alone,
+    print = options.print or function() end, call = options.call or pcall,
+    limits = options.limits, hash = options.hash or hash }, Loader)
+  local rules, by_name, sources, shared = {}, {}, {}, {}
+  for _, file in ipairs(files) do
+    if file.name:find "^lib/" then shared[file.name] = file end
+  end
   for _, file in ipairs(files) do
     sources["@" .. file.name] = true
-    if file.name:find "^lib/" then loader.libraries[file.name] = file end
+    file.libraries = file.libraries or shared
+    for name in pairs(file.libraries) do sources["@" .. name] = true end
   end
   local seen = 0
   for _, file in ipairs(files) do
     if not file.name:find "/" then
-      seen = seen + 1
+      seen, loader.unit = seen + 1, file
+      if options.on_file then options.on_file(file.name) end
       local definition = loader:run_file(file)
       local R = definition and loader:check_rule(file, definition)
       local other = R and by_name[R.name]
       if other then
         loader:field_problem(file, "name", "a rule named '%s' is already in %s", R.name, other.file)
+        loader.problems[#loader.problems].other = other.file
       elseif R then
         rules[#rules + 1], by_name[R.name] = R, R
       end
     end
   end
   if seen == 0 then
-    loader.problems[1] = { file = "", line = 0, message = "there are no rules: no file ends with .lua" }
+    loader.problems[1] = { file = "", unit = "", line = 0, message = "there are no rules: no file ends with .lua" }
   end
   table.sort(rules, function(a, b) return a.name < b.name end)
   table.sort(loader.problems, function(a, b)

@@ -12,13 +12,13 @@ local step = {}
 -- is in its step.
 local STEP = [[
 local K, R = ...
-local call, index, on_event, builders = K.call, R.index, R.on_event, R.builders
-local type, raw_set = type, rawset
+local call, index, id, on_event, builders = K.call, R.index, R.id, R.on_event, R.builders
+local type, raw_set, mark = type, rawset, K.mark
 local find, state_of, save, must_wait = K.host.find, K.state_of, K.save, K.must_wait
-local fail, defer, constructor, generic = K.fail, K.defer, K.constructor, K.generic
+local fail, defer, constructor, generic, migrated = K.fail, K.defer, K.constructor, K.generic, K.migrated
 local when, key_of, key_text, check, ctx = R.when_function, R.key_function, K.key_text, R.check, R.ctx
 return function(p, c, i, s)
-  c.at_rule = index
+  mark.rule = index
   call.rule, call.key = R, nil
   local event
   if s >= 0 then
@@ -27,7 +27,10 @@ return function(p, c, i, s)
   else
     event = generic(R, c.event_tokens.list)
   end
-  if event == nil then return end
+  if event == nil then
+    mark.rule = 0
+    return
+  end
   $before
   $when
   $check
@@ -38,24 +41,31 @@ return function(p, c, i, s)
   end
   call.ordinal, call.bytes, call.random = 0, 0, nil
   if R.uses_state then
-    local slot = find(c, index, key, #key)
+    local slot = find(c, id, key, #key)
     if slot == nil then return defer(p, R, i, event, key) end
-    raw_set(ctx, "state", state_of(c, slot))
+    local state = state_of(c, slot, $state_version)
+    if state == nil then state = migrated(c, R, slot, key) end
+    raw_set(ctx, "state", state)
     raw_set(ctx, "key", key)
     on_event(event, ctx)
-    save(p, c, R, slot, ctx, i, key)
+    if save(p, c, R, slot, ctx, i, key) then return end
   else
     raw_set(ctx, "key", key)
     on_event(event, ctx)
   end
-  c.at_rule = 0
+  mark.rule = 0
+  R.passed = R.passed + 1
 end
 ]]
 
 -- For rules with functions of their own before the handler: no effects there (this ordinal is over every limit, see `admit` in
 -- context.lua), and random numbers that depend on nothing but the event.
 local BEFORE = "call.ordinal, call.random = 2147483647, nil"
-local WHEN_FUNCTION = "if not when(event) then return end"
+local WHEN_FUNCTION = [[
+  if not when(event) then
+    mark.rule = 0
+    return
+  end]]
 local CHECK = [[
   local why = check(event, c.texts ~= 0)
   if why then return fail(p, R, i, "schema", why) end]]
@@ -80,11 +90,12 @@ function step.of_rule(K, R)
     before = (R.when_function or R.key_function) and BEFORE or "",
     when = R.when_function and WHEN_FUNCTION or "",
     check = R.check and CHECK or "",
+    state_version = ("%d"):format(R.state_version),
     key = R.key_function and KEY_FUNCTION
       or R.key_field and KEY_FIELD:format(R.key_field, R.key_field, R.key_field)
       or 'local key = ""',
   }
-  local source = STEP:gsub("%$(%w+)", parts)
+  local source = STEP:gsub("%$([%w_]+)", parts)
   return assert(loadstring(source, "=step"))(K, R)
 end
 
@@ -105,7 +116,6 @@ function step.of_list(K, rules)
   if #rules > 40 then calls[41] = "for n = 41, #steps do steps[n](p, c, i, s) end" end
   local body = ([[
   c.at_entry = i
-  c.at_rule = 0
   local s = decode(c, i)
   if s == -2 then undecodable(p, i) else %s end]]):format(table.concat(calls, " "))
   local source = ([[

@@ -98,12 +98,12 @@ local function limits_of(options)
   local limits = {}
   for name, default in pairs(LIMITS) do limits[name] = options.limits and options.limits[name] or default end
   limits.effect_bytes, limits.state_bytes = limits.effect_kb * 1024, limits.state_kb * 1024
-  limits.event_bytes = limits.event_kb * 1024
+  limits.event_bytes, limits.vm_bytes = limits.event_kb * 1024, limits.vm_mb * 1048576
   return limits
 end
 
 ---@class tidemill.testing.options
----@field limits? table<string, number>   as in the settings file
+---@field limits? table<string, number>   as in the settings file; the kit enforces none of time and memory
 ---@field outputs? table<string, table>   as in the settings file
 ---@field partition? "stream"             as in the settings file
 ---@field batch_events? number            most events that are run together by `kit:events`; default: all
@@ -130,9 +130,10 @@ function testing.load(what, options)
     next_ms = options.start_ms or FIRST_MS, batch_events = options.batch_events or math.huge, answers = nil,
   }, Kit)
   local book = rulebook.load(files_of(what), {
+    limits = limits_of(options),
     untagged_alone = options.partition == "stream",
     print = function(rule, text)
-      if kit.host then return kit.host.functions.log("info", rule, text) end
+      if kit.host then return kit.host.functions.log("info", rule, "", text) end
       kit.lines[#kit.lines + 1] = { level = "info", rule = rule, text = text } -- while it is loaded
     end,
   })
@@ -474,31 +475,57 @@ local function key_text(key)
   return text
 end
 
----The state of a rule for a key, or nil when there is none (or it has expired).
+-- What is stored for a key; nil when there is nothing, or it has expired.
+function Kit:kept_state(rule, key)
+  local kept = self.host.stored[rule_number(self, rule)][key_text(key == nil and "" or key)]
+  if not kept or (kept.expiry_ms ~= 0 and kept.expiry_ms <= self.host.c.clock_ms) then return nil end
+  return kept
+end
+
+---The state of a rule for a key, or nil when there is none (or it has expired). As it was left: see `state_version`.
 ---@param rule string
 ---@param key? string|number  default: "", the key of rules without `key`
 ---@return table|nil
 function Kit:state(rule, key)
-  local kept = self.host.stored[rule_number(self, rule)][key_text(key == nil and "" or key)]
-  if not kept or (kept.expiry_ms ~= 0 and kept.expiry_ms <= self.host.c.clock_ms) then return nil end
-  return self.host:decode(kept.bytes)[3]
+  local kept = self:kept_state(rule, key)
+  return kept and self.host:decode(kept.bytes)[3]
 end
 
----Sets the state of a rule for a key, as if the rule had left it there now; nil clears it.
+---The version of the rule that left the state of a key (`state.version`), or nil when there is none.
+---@param rule string
+---@param key? string|number
+---@return number|nil
+function Kit:state_version(rule, key)
+  local kept = self:kept_state(rule, key)
+  return kept and kept.version
+end
+
+---@class tidemill.testing.state_options
+---@field version? number   of the rule that left it; default: the rule's own `state.version`
+
+---Sets the state of a rule for a key, as if the rule had left it there now; nil clears it. With `{ version = 1 }` an earlier
+---version of the rule has left it, and the next event of the key migrates it.
 ---@param rule string
 ---@param key? string|number
 ---@param state table|nil
-function Kit:set_state(rule, key, state)
+---@param options? tidemill.testing.state_options
+function Kit:set_state(rule, key, state, options)
+  options = options or {}
+  check_names(options, { "version" }, "kit:set_state: unknown option")
   local number, text = rule_number(self, rule), key_text(key == nil and "" or key)
   local R = self.rules[number]
-  local bytes, expiry = nil, R.ttl and math.max(self.host.c.clock_ms, self.next_ms - 1) + R.ttl or 0
-  if state ~= nil then
-    if type(state) ~= "table" then misuse("kit:set_state: a state is a table, this is a %s", type(state)) end
-    local len, why = pack.state(expiry, R.state_version, state)
-    if not len then misuse("kit:set_state: this cannot be kept as a state: %s", why) end
-    bytes = require("ffi").string(pack.bytes(), len)
+  local version = options.version or R.state_version
+  if type(version) ~= "number" or version < 1 or version > 2147483647 or version % 1 ~= 0 then
+    misuse("kit:set_state: a version is a whole number from 1 on, this is %s", tostring(version))
   end
-  self.host:set_stored(number, text, bytes, pack.STATE_HEAD, expiry)
+  if state == nil then return self.host:set_stored(number, text, nil) end
+  if type(state) ~= "table" then misuse("kit:set_state: a state is a table, this is a %s", type(state)) end
+  local expiry_ms = R.ttl and math.max(self.host.c.clock_ms, self.next_ms - 1) + R.ttl or 0
+  local len, why = pack.state(expiry_ms, version, state)
+  if not len then misuse("kit:set_state: this cannot be kept as a state: %s", why) end
+  self.host:set_stored(number, text, {
+    bytes = require("ffi").string(pack.bytes(), len), head = pack.STATE_HEAD, expiry_ms = expiry_ms, version = version,
+  })
 end
 
 return testing

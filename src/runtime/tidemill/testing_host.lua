@@ -55,9 +55,14 @@ end
 
 -- ── a batch ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-local function set_bytes(slot, bytes, head, expiry_ms)
-  slot.bytes, slot.view.bytes = bytes, bytes -- the string is kept by `slot`
-  slot.view.len, slot.view.head, slot.view.expiry_ms = bytes and #bytes or 0, head, expiry_ms
+-- `kept`: { bytes, head, expiry_ms, version }, as in `stored`; nil for no state.
+local NONE = { head = 0, expiry_ms = 0, version = 0 }
+
+local function set_kept(slot, kept)
+  local view, bytes = slot.view, kept and kept.bytes
+  slot.kept, view.bytes = kept, bytes -- the string is kept by `slot`
+  kept = kept or NONE
+  view.len, view.head, view.expiry_ms, view.version = bytes and #bytes or 0, kept.head, kept.expiry_ms, kept.version
 end
 
 local function set_fault(c, text)
@@ -90,7 +95,7 @@ end
 
 function Host:discard()
   local c = self.c
-  for slot, before in pairs(self.changed) do set_bytes(slot, before.bytes, before.head, before.expiry_ms) end
+  for slot, before in pairs(self.changed) do set_kept(slot, before or nil) end
   self.changed, self.letters, self.lines, self.reasons = {}, {}, {}, {}
   self.wants, self.requests, self.answers = {}, {}, {}
   c.effect_count, c.letter_count, c.out.len, c.is_unordered, c.clock_ms = 0, 0, 0, 0, self.first_clock
@@ -143,8 +148,7 @@ function Host:commit()
   local writes = 0
   for slot in pairs(self.changed) do
     writes = writes + 1
-    local of_rule = self.stored[slot.rule]
-    of_rule[slot.key] = slot.bytes and { bytes = slot.bytes, expiry_ms = slot.view.expiry_ms, head = slot.view.head } or nil
+    self.stored[slot.rule][slot.key] = slot.kept
   end
   local done = {
     effects = self:take_effects(), letters = in_order(self.letters), lines = in_order(self.lines),
@@ -165,18 +169,17 @@ function Host:load_slot(rule, key)
     self.slots[rule] = of_rule
   end
   if of_rule[key] then return of_rule[key] end
-  local kept = self.stored[rule][key]
   local slot = { rule = rule, key = key, view = ffi.new "struct state_slot" }
-  set_bytes(slot, kept and kept.bytes, kept and kept.head or 0, kept and kept.expiry_ms or 0)
+  set_kept(slot, self.stored[rule][key])
   of_rule[key], self.slot_of[slot.view] = slot, slot
   return slot
 end
 
----Sets what is stored, from outside of any batch.
-function Host:set_stored(rule, key, bytes, head, expiry_ms)
-  self.stored[rule][key] = bytes and { bytes = bytes, expiry_ms = expiry_ms, head = head } or nil
+---Sets what is stored, from outside of any batch: { bytes, head, expiry_ms, version }, or nil.
+function Host:set_stored(rule, key, kept)
+  self.stored[rule][key] = kept
   local slot = self.slots[rule] and self.slots[rule][key]
-  if slot then set_bytes(slot, bytes, bytes and head or 0, bytes and expiry_ms or 0) end
+  if slot then set_kept(slot, kept) end
 end
 
 -- ── what the kernel calls ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -197,6 +200,10 @@ local function functions_of(self)
     return self:shape_number(c.event_tokens.list, 0)
   end
 
+  f.mark = ffi.new "struct mark"
+
+  function f.note() f.mark.rule = 0 end
+
   function f.find(_, rule, key)
     local slot = self.slots[rule] and self.slots[rule][key]
     if not slot and not self.is_cold then slot = self:load_slot(rule, key) end
@@ -206,19 +213,19 @@ local function functions_of(self)
   function f.want(_, rule, key) self.wants[#self.wants + 1] = { rule, key } end
 
   function f.state_tokens(c, view)
-    assert(self.state_reader:read(self.slot_of[view].bytes, STATE_DEPTH, STATE_TOKENS))
+    assert(self.state_reader:read(self.slot_of[view].kept.bytes, STATE_DEPTH, STATE_TOKENS))
     return self:shape_number(c.state_tokens.list, 3)
   end
 
-  function f.put(_, view, bytes, len, head, expiry_ms)
+  function f.put(_, view, bytes, len, head, expiry_ms, version)
     local slot = self.slot_of[view]
-    local new = len > 0 and ffi.string(bytes, len) or nil
-    if not new and not slot.bytes then return end
-    if new and slot.bytes and new:sub(head + 1) == slot.bytes:sub(view.head + 1) then return end
-    if not self.changed[slot] then
-      self.changed[slot] = { bytes = slot.bytes, head = view.head, expiry_ms = view.expiry_ms }
-    end
-    set_bytes(slot, new, head, expiry_ms)
+    local kept, new = slot.kept, nil
+    f.mark.rule = 0
+    if len > 0 then new = { bytes = ffi.string(bytes, len), head = head, expiry_ms = expiry_ms, version = version } end
+    if not new and not kept then return end
+    if new and kept and version == kept.version and new.bytes:sub(head + 1) == kept.bytes:sub(kept.head + 1) then return end
+    if self.changed[slot] == nil then self.changed[slot] = kept or false end
+    set_kept(slot, new)
   end
 
   function f.discard() self:discard() end
@@ -232,7 +239,7 @@ local function functions_of(self)
     }
   end
 
-  function f.log(level, rule, text)
+  function f.log(level, rule, _, text)
     local p = call.partition
     self.lines[#self.lines + 1] = {
       entry = p and p.c.at_entry or -1, rule_index = self.rule_index[rule] or 0, level = level, rule = rule, text = text,

@@ -82,7 +82,8 @@ function value.int64(v)
     end
     return v >= 9223372036854775808 and int64_type(INT64(UINT64(v)), true) or int64_type(INT64(v), false)
   end
-  local sign, digits = tostring(v):match "^(%-?)0*(%d+)$"
+  local sign, digits
+  if type(v) == "string" then sign, digits = v:match "^(%-?)0*(%d+)$" end -- only of a text: what __tostring gives need not be one
   local largest = sign == "-" and "9223372036854775808" or "18446744073709551615"
   if not digits or #digits > #largest or (#digits == #largest and digits > largest) then
     error("int64: '" .. tostring(v) .. "' is not a decimal integer of 64 bits", 2)

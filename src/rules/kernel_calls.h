@@ -1,0 +1,39 @@
+/* kernel_calls.h: what the kernel calls through FFI, declared once more in engine.lua. Nobody else
+ * may: hence not in bridge.h. */
+#ifndef TIDEMILL_RULES_KERNEL_CALLS_H
+#define TIDEMILL_RULES_KERNEL_CALLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct bridge;
+struct state_slot;
+
+void bridge_note(struct bridge *b, uint32_t i);
+int32_t bridge_decode(struct bridge *b, uint32_t i);
+struct state_slot *bridge_find(struct bridge *b, uint32_t rule, const char *key, size_t len);
+void bridge_want(struct bridge *b, uint32_t rule, const char *key, size_t len);
+int32_t bridge_state_tokens(struct bridge *b, struct state_slot *slot);
+void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, uint32_t len,
+                uint32_t head, double expiry_ms, uint32_t version);
+void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *head,
+                 size_t head_len, const void *payload, size_t len);
+void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version,
+                   const char *reason, const char *message, const char *traceback, const char *key,
+                   size_t key_len, const char *payload, size_t payload_len);
+bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
+void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
+                   size_t len);
+double bridge_clock(void);
+double bridge_cpu_us(void);
+
+/* FNV-1a, as rulebook.lua has it for where there is no C: that takes seconds for a large folder. */
+uint32_t version_hash(const char *text, size_t len);
+
+void tell_line(const char *level, const char *rule, const char *version, const char *text);
+void tell_failing(const char *rule, const char *version, bool is_failing, const char *reason,
+                  const char *message);
+void tell_fed_back(const char *rule, const char *version, const char *stream);
+
+#endif
