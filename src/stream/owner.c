@@ -31,10 +31,19 @@ static void random_hex(char *text, size_t digits)
         snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
+void owner_make_token(char token[OWNER_TOKEN])
+{
+    random_hex(token, 32);
+}
+
 void owner_init(struct owner *o, const struct owner_options *options)
 {
     *o = (struct owner){.options = *options, .verified = -1, .talk = talk_create()};
-    random_hex(o->token, 32);
+    if (options->token != NULL)
+        snprintf(o->token, sizeof o->token, "%s", options->token);
+    else
+        owner_make_token(o->token);
+    random_hex(o->nonce, OWNER_NONCE);
 }
 
 void owner_fini(struct owner *o)
@@ -63,7 +72,22 @@ struct source *owner_add_source(struct owner *o, const char *name, size_t len, u
     o->sources = must(realloc(o->sources, (o->source_count + 1) * sizeof *o->sources));
     o->sources[o->source_count++] = s;
     qsort(o->sources, o->source_count, sizeof *o->sources, compare_sources);
+    o->list_version++;
     return s;
+}
+
+void owner_drop_unread(struct owner *o)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < o->source_count; i++) {
+        if (o->sources[i]->is_unread)
+            source_destroy(o->sources[i]);
+        else
+            o->sources[kept++] = o->sources[i];
+    }
+    if (kept != o->source_count)
+        o->list_version++;
+    o->source_count = kept;
 }
 
 struct source *owner_find_source(const struct owner *o, const char *name, size_t len)
@@ -367,15 +391,30 @@ static void add_ctl(struct owner *o, const char *kind, const char *name, const c
     o->ctl_field_count++;
 }
 
+/* How the one before ended (owner.h). From now on ctl has a note: `-` while all goes well, which a
+ * clean end deletes (worker.c). */
+static void read_note(struct owner *o, const struct reply *ctl, const struct reply *lease)
+{
+    const struct reply *fence = reply_field(ctl, "fence"), *note = reply_field(ctl, "note");
+    const char *nonce = fence != NULL ? strchr(fence->text, ':') : NULL;
+    bool is_own = nonce != NULL && strncmp(nonce + 1, o->nonce, OWNER_NONCE) == 0;
+    o->before = is_own                           ? OWNER_MYSELF
+                : reply_is_text(lease, o->token) ? OWNER_SIBLING
+                                                 : OWNER_STRANGER;
+    snprintf(o->note, sizeof o->note, "%s", note != NULL ? note->text : "");
+    if (note == NULL)
+        add_ctl(o, "note", "", "-");
+}
+
 static void read_ctl(struct owner *o, const struct reply *ctl)
 {
     const struct reply *fence = reply_field(ctl, "fence"), *commits = reply_field(ctl, "commits"),
                        *edits = reply_field(ctl, "edits"),
                        *unverified = reply_field(ctl, "unverified");
     unsigned long long epoch = fence != NULL ? strtoull(fence->text, NULL, 10) : 0;
-    char nonce[17];
-    random_hex(nonce, 16);
-    snprintf(o->fence, sizeof o->fence, "%llu:%s", epoch + 1, nonce);
+    char nonce[17 - OWNER_NONCE];
+    random_hex(nonce, 16 - OWNER_NONCE);
+    snprintf(o->fence, sizeof o->fence, "%llu:%s%s", epoch + 1, o->nonce, nonce);
     bool is_held = fence != NULL && o->held_fence[0] != '\0' && reply_is_text(fence, o->held_fence);
     o->commits = commits != NULL ? reply_number(commits, 0) : 0;
     o->edits = edits != NULL ? reply_number(edits, 0) : 0;
@@ -409,6 +448,8 @@ static void resolve(struct owner *o, const struct reply *const *look)
                        "the key of a stream holds another type; it is left out until that changes",
                        "stream", s->name, NULL);
         s->is_known = true;
+        if (o->before != OWNER_MYSELF)
+            s->last_then = facts.last;
         if (s->number == 0) { /* the inbox: always from its start, since done letters are deleted */
             s->committed = (struct stream_id){0};
             continue;
@@ -452,6 +493,7 @@ static void take(struct owner *o, const struct reply *const *look)
                                  reply_number(time->elements[1], 0) / 1000);
     o->ctl_fields.len = 0;
     o->ctl_field_count = 0;
+    read_note(o, look[LOOK_CTL], look[LOOK_LEASE]);
     read_ctl(o, look[LOOK_CTL]);
     resolve(o, look);
     add_ctl(o, "layout", "", LAYOUT);

@@ -23,13 +23,16 @@
 
 #include <stdbool.h>
 
-enum { OWNER_FENCE = 64, OWNER_TOKEN = 48 };
+enum { OWNER_FENCE = 64, OWNER_TOKEN = 48, OWNER_NONCE = 8, OWNER_NOTE = 2560 };
 
 struct owner_options {
     const struct keys *keys;
     const char *group;
     const char *from; /* start, end or an ID */
     uint64_t lease_ms;
+    /* Who we are in the lease, or NULL: a name of its own. All workers of a supervisor have one, so
+     * that the lease of a dead one is at once its successor's. */
+    const char *token;
     const char *user; /* for cures: the ACL user, "" for default */
 };
 
@@ -46,10 +49,16 @@ struct owner {
                              commit is still owed */
     char unverified[512]; /* what ctl told of a commit whose outcome nobody saw; "" when nothing */
     bool has_unverified;  /* ctl has the field, whoever wrote it */
-    uint64_t redis_ms;    /* Redis' TIME at the acquire */
-    uint64_t acquired_us; /* our clock then: when the lease's life began */
+    char nonce[OWNER_NONCE + 1]; /* begins that of every fence of ours */
+    /* Who had it before, as of the last acquire: this process; or another one, whose lease was ours
+     * to take (a sibling: our supervisor knows how it ended), or was not. */
+    enum owner_before { OWNER_MYSELF, OWNER_SIBLING, OWNER_STRANGER } before;
+    char note[OWNER_NOTE];   /* ctl.note, which that one left; "": it ended cleanly, or never was */
+    uint64_t redis_ms;       /* Redis' TIME at the acquire */
+    uint64_t acquired_us;    /* our clock then: when the lease's life began */
     struct source **sources; /* sorted by name; the inbox is one of them */
     size_t source_count;
+    unsigned list_version; /* another one whenever the list of sources changes */
     const char **patterns; /* globs of rules; not owned */
     size_t pattern_count;
     struct talk *talk; /* on the commit link */
@@ -60,6 +69,9 @@ struct owner {
     void (*done)(void *context, int outcome, const struct error *why);
     void *context;
 };
+
+/* A new name for who holds leases: no other process has it. */
+void owner_make_token(char token[OWNER_TOKEN]);
 
 enum owner_outcome {
     OWNER_MINE,
@@ -75,6 +87,9 @@ void owner_fini(struct owner *o);
 /* Adds a stream (number as of rulebook_stream; 0: the inbox). Its position is resolved by the next
  * acquire. */
 struct source *owner_add_source(struct owner *o, const char *name, size_t len, uint32_t number);
+/* Takes those out that no rule reads any more; what ctl says of them stays. No entry of them may be
+ * under way. */
+void owner_drop_unread(struct owner *o);
 struct source *owner_find_source(const struct owner *o, const char *name, size_t len);
 
 /* Takes the partition, or finds that somebody else has it. `done` is called once, from the loop,

@@ -34,7 +34,9 @@ struct source {
     const char *pattern; /* the glob that brought it, or NULL; not owned */
     bool is_later;       /* appeared under a glob that the group knew already: begins at its start,
                             whatever --from says */
-    bool is_left_out;    /* the key holds another type: not read until a probe finds otherwise */
+    bool is_unread;      /* no rule reads it any more: leaves the list with the next acquire */
+    struct stream_id last_then; /* the stream's last ID when we took it over from somebody else */
+    bool is_left_out; /* the key holds another type: not read until a probe finds otherwise */
     int64_t added; /* entries ever added to the stream, when it was last looked at; -1: not known */
     uint64_t lost; /* entries trimmed before we read them, as far as they could be counted */
 

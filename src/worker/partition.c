@@ -16,7 +16,7 @@ struct partition {
     struct partition_options options;
     struct partition_callbacks callbacks;
     void *context;
-    char name[128];
+    char name[PARTITION_NAME];
     struct keys keys;
     struct owner owner;
     struct link *read_link, *commit_link;
@@ -26,6 +26,7 @@ struct partition {
     uint64_t later_ms;        /* the last wait after trouble; 0: none since the last commit */
     uint64_t commits_then;    /* commits when trouble came last */
     bool is_draining, is_standby_told;
+    bool is_changing; /* holds: takes other sources as soon as nothing is under way */
 };
 
 static void look(struct partition *p);
@@ -58,6 +59,8 @@ static void begin_anew(struct partition *p, bool later)
         p->later_ms = 0;
     p->commits_then = counts.commits;
     drop_all(p);
+    owner_drop_unread(&p->owner);
+    p->is_changing = false;
     p->phase = PARTITION_CONNECTING;
     if (p->is_draining) {
         end_drain(p);
@@ -107,12 +110,31 @@ static void on_refused_read(void *context, const struct reply *error)
     on_trouble(p, "read_refused", error->text, !reply_is_error(error, "WRONGTYPE"));
 }
 
+static void on_blamed(void *context, const struct blame *blame)
+{
+    struct partition *p = context;
+    p->callbacks.on_blamed(p->context, blame);
+}
+
 static void on_idle(void *context)
 {
     struct partition *p = context;
-    if (!p->is_draining)
-        return;
-    p->callbacks.on_drained(p->context, p);
+    if (p->is_draining)
+        p->callbacks.on_drained(p->context, p);
+    else if (p->is_changing)
+        begin_anew(p, false);
+}
+
+static void on_parted(void *context)
+{
+    struct partition *p = context;
+    p->callbacks.on_parted(p->context);
+}
+
+static void on_full(void *context)
+{
+    struct partition *p = context;
+    p->callbacks.on_full(p->context);
 }
 
 /* ── links
@@ -223,6 +245,11 @@ static struct link *create_link(struct partition *p, const char *role)
     return link_create(p->options.loop, &options, &callbacks, p);
 }
 
+void partition_name_of(const char *tag, size_t len, char name[PARTITION_NAME])
+{
+    snprintf(name, PARTITION_NAME, "%.*s", len > 0 ? (int)len : 1, len > 0 ? tag : "-");
+}
+
 int partition_create(const struct partition_options *options,
                      const struct partition_callbacks *callbacks, void *context,
                      struct partition **out, struct error *error)
@@ -230,21 +257,24 @@ int partition_create(const struct partition_options *options,
     static const struct pipeline_callbacks pipeline_callbacks = {.on_trouble = on_trouble,
                                                                  .on_fatal = on_fatal,
                                                                  .on_refused_read = on_refused_read,
-                                                                 .on_idle = on_idle};
+                                                                 .on_idle = on_idle,
+                                                                 .on_blamed = on_blamed,
+                                                                 .on_parted = on_parted,
+                                                                 .on_full = on_full};
     struct partition *p = calloc(1, sizeof *p);
     if (p == NULL)
         abort();
     p->options = *options;
     p->callbacks = *callbacks;
     p->context = context;
-    snprintf(p->name, sizeof p->name, "%.*s", options->tag != NULL ? (int)options->tag_len : 1,
-             options->tag != NULL ? options->tag : "-");
+    partition_name_of(options->tag, options->tag_len, p->name);
     keys_init(&p->keys, options->tag, options->tag_len, options->config->group);
     struct owner_options owner_options = {
         .keys = &p->keys,
         .group = options->config->group,
         .from = options->config->from,
         .lease_ms = (uint64_t)options->config->lease_ms,
+        .token = options->token,
         .user = options->url->user,
     };
     owner_init(&p->owner, &owner_options);
@@ -261,6 +291,7 @@ int partition_create(const struct partition_options *options,
         .read_link = p->read_link,
         .commit_link = p->commit_link,
         .name = p->name,
+        .slot = options->slot,
     };
     int failed = pipeline_create(&pipeline_options, &pipeline_callbacks, p, &p->pipeline, error);
     if (failed != 0)
@@ -289,6 +320,8 @@ void partition_destroy(struct partition *p)
 void partition_add_stream(struct partition *p, const char *name, size_t len, const char *pattern,
                           bool is_later)
 {
+    if (p->phase == PARTITION_ACQUIRING) /* its replies are for the list of before */
+        partition_recover(p, "streams_found", "new streams match the rules");
     struct source *s =
         owner_add_source(&p->owner, name, len, rulebook_stream(p->options.book, name, len));
     s->pattern = pattern;
@@ -303,6 +336,9 @@ bool partition_has_stream(const struct partition *p, const char *name, size_t le
 
 void partition_add_pattern(struct partition *p, const char *pattern)
 {
+    for (size_t i = 0; i < p->owner.pattern_count; i++)
+        if (p->owner.patterns[i] == pattern)
+            return;
     p->owner.patterns =
         realloc(p->owner.patterns, (p->owner.pattern_count + 1) * sizeof *p->owner.patterns);
     if (p->owner.patterns == NULL)
@@ -312,7 +348,42 @@ void partition_add_pattern(struct partition *p, const char *pattern)
 
 void partition_take_sources(struct partition *p)
 {
-    partition_recover(p, "streams_found", "new streams match the rules");
+    if (p->phase == PARTITION_ACQUIRING) {
+        partition_recover(p, "streams_changed", "the rules read other streams");
+    } else if (p->phase == PARTITION_OWNED) {
+        p->is_changing = true;
+        pipeline_hold(p->pipeline);
+    } else {
+        owner_drop_unread(&p->owner); /* nothing of them is under way */
+    }
+}
+
+void partition_part(struct partition *p)
+{
+    pipeline_part(p->pipeline);
+}
+
+bool partition_is_parted(const struct partition *p)
+{
+    return pipeline_is_parted(p->pipeline);
+}
+
+bool partition_attach(struct partition *p, struct rulebook *book)
+{
+    bool has_unread = false;
+    pipeline_attach(p->pipeline, book);
+    p->options.book = book;
+    for (size_t i = 0; i < p->owner.source_count; i++) {
+        struct source *s = p->owner.sources[i];
+        s->is_unread = s->number != 0 && !rulebook_is_read(book, s->number);
+        has_unread |= s->is_unread;
+    }
+    return has_unread;
+}
+
+void partition_go_on(struct partition *p)
+{
+    pipeline_go_on(p->pipeline);
 }
 
 void partition_open(struct partition *p)
@@ -360,11 +431,6 @@ enum partition_phase partition_phase(const struct partition *p)
 const char *partition_name(const struct partition *p)
 {
     return p->name;
-}
-
-bool partition_is_tagged(const struct partition *p, const char *tag, size_t len)
-{
-    return p->keys.tag.len == len && (len == 0 || memcmp(p->keys.tag.data, tag, len) == 0);
 }
 
 struct owner *partition_owner(struct partition *p)

@@ -22,6 +22,8 @@ enum partition_phase {
     PARTITION_OWNED
 };
 
+enum { PARTITION_NAME = 128 };
+
 struct partition;
 
 struct partition_options {
@@ -29,7 +31,9 @@ struct partition_options {
     struct rulebook *book;
     struct loop *loop;
     const struct redis_url *url;
-    const char *tag; /* NULL: the untagged partition */
+    struct slot *slot; /* counts its commits, or NULL */
+    const char *token; /* of the lease: struct owner_options */
+    const char *tag;   /* NULL: the untagged partition */
     size_t tag_len;
 };
 
@@ -39,7 +43,14 @@ struct partition_callbacks {
     void (*on_owned)(void *context, struct partition *p);
     /* After partition_drain: nothing is under way any more. */
     void (*on_drained)(void *context, struct partition *p);
+    /* See pipeline.h. */
+    void (*on_blamed)(void *context, const struct blame *blame);
+    void (*on_parted)(void *context); /* after partition_part; maybe more than once */
+    void (*on_full)(void *context);   /* see pipeline.h */
 };
+
+/* What partition_name will give for a tag: cut when it is longer. */
+void partition_name_of(const char *tag, size_t len, char name[PARTITION_NAME]);
 
 int partition_create(const struct partition_options *options,
                      const struct partition_callbacks *callbacks, void *context,
@@ -52,8 +63,17 @@ void partition_destroy(struct partition *p);
 void partition_add_stream(struct partition *p, const char *name, size_t len, const char *pattern,
                           bool is_later);
 bool partition_has_stream(const struct partition *p, const char *name, size_t len);
-void partition_add_pattern(struct partition *p, const char *pattern);
+void partition_add_pattern(struct partition *p, const char *pattern); /* known ones are no matter */
+/* Lets what is computed commit, forgets what was read ahead, and takes the partition anew, with the
+ * streams that were added and without those that are not read any more. */
 void partition_take_sources(struct partition *p);
+
+/* Other rules (see pipeline_part); afterwards partition_take_sources or partition_go_on. */
+void partition_part(struct partition *p);
+bool partition_is_parted(const struct partition *p);
+/* True when there are streams that the rules do not read any more. */
+bool partition_attach(struct partition *p, struct rulebook *book);
+void partition_go_on(struct partition *p);
 
 void partition_open(struct partition *p);
 void partition_set_commands(struct partition *p, const struct commands *commands);
@@ -70,7 +90,6 @@ void partition_close(struct partition *p);
 
 enum partition_phase partition_phase(const struct partition *p);
 const char *partition_name(const struct partition *p); /* the tag, or "-" */
-bool partition_is_tagged(const struct partition *p, const char *tag, size_t len);
 struct owner *partition_owner(struct partition *p);
 struct pipeline *partition_pipeline(struct partition *p);
 const struct keys *partition_keys(const struct partition *p);

@@ -5,37 +5,33 @@
  * the commit link. (2) n+1 is sent only after all of EXEC n has been judged and ctl is still as n
  * left it (commit.h). (3) An effect that was refused inside EXEC becomes a letter in the next
  * commit, which is then sent even when no event comes. Those letters are owed until a commit has
- * taken them along: they outlive pipeline_rest, if ctl is still as that commit left it. */
+ * taken them along: they outlive pipeline_rest, if ctl is still as that commit left it.
+ * (4) When the VM is full, not of what the batch made, the rules are loaded anew into another, and
+ * the batch's first entry runs there alone: only when that fails, too, is it blamed. */
 #include "worker/pipeline.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "redis/command.h"
-#include "worker/retry.h"
+#include "worker/owed.h"
+#include "worker/sizes.h"
+#include "worker/sweep.h"
+#include "worker/transaction.h"
+#include "worker/work.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
-    HASH_PAIRS = 512,
     CLEAR_AFTER_MS = 50,
     SWEEP_EVERY_MS = 1000,
     BATCH_BYTES = 4 << 20,
     BLOCK_MS = 1000,
     READ_FIRST = 64 /* events from which on reading goes on before they are computed */
 };
-#define SWEEP_COUNT "2000" /* states looked at a second: 7 million an hour */
 
 enum work_state { WORK_NONE, WORK_WAITING, WORK_COMPUTED };
-
-/* A part of a read batch on its way. */
-struct work {
-    struct read_batch *batch;
-    uint32_t first, count;     /* its entries are batch->entries[first .. first + count) */
-    struct retry retry;        /* when it is a letter to try again */
-    struct stream_id inbox_id; /* of that letter */
-};
 
 struct pipeline {
     struct pipeline_options options;
@@ -45,7 +41,8 @@ struct pipeline {
     struct bridge *bridge;
     struct commit *commit;
     struct loop_timer *clear_timer, *sweep_timer;
-    bool is_running, is_holding, is_stepping, is_stopped;
+    bool is_running, is_holding, is_parting, is_stepping, is_stopped;
+    bool is_full, is_renewed; /* waits for a fresh VM; has it, for one entry alone (4) */
     char stopped_by[512];
     double clock_ms;       /* the position's clock: of what is sent */
     double redis_ahead_ms; /* Redis' clock less our own; 0: not known */
@@ -58,30 +55,24 @@ struct pipeline {
     struct sealed_batch sealed; /* the effects of `flight` */
     struct arena replies;       /* of states and lookups */
     size_t state_replies, lookup_replies, replies_came;
+    struct sizes sizes;
 
-    struct buf fields, range; /* scratch of add_positions */
-    struct buf
-        letters; /* whole commands for the next commit: refused effects, an unverified commit */
-    uint32_t letter_count;
+    struct transaction transaction;
+    struct sweep sweep;
+    struct owed owed;
     struct stream_id
         refused_letter_id; /* of the inbox: Redis refused its command when it was queued */
     char refused_letter[256];
     bool wants_commit;     /* also when no event comes */
     bool has_unverified;   /* ctl.unverified stands, or will once the flight lands */
     bool is_sources_dirty; /* positions changed without an entry: new sources, corrected counts */
-    struct buf sweep;      /* HDEL commands of expired states, for the very next commit only */
-    uint32_t sweep_count;
-    uint32_t sweep_rule;
-    char sweep_cursor[32];
-    bool wants_sweep, is_sweeping;
+    struct alone alone;
     struct pipeline_counts counts;
 };
 
 static void step(struct pipeline *p);
 
-/* ── life
- * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── life ────────────────────────────────────────────────────────────────────────────────────── */
 
 static void on_ready(void *context)
 {
@@ -140,6 +131,7 @@ int pipeline_create(const struct pipeline_options *options,
         .event_bytes = (size_t)config->limits.event_kb * 1024,
         .state_cache_bytes = (size_t)config->state_cache_mb << 20,
         .future_ms = (double)config->future_ms,
+        .partition = options->name,
         .dlq_key = options->keys->dlq.data,
         .dlq_maxlen = config->dlq_maxlen,
     };
@@ -147,8 +139,9 @@ int pipeline_create(const struct pipeline_options *options,
     p->commit = commit_create(options->commit_link, options->owner, &commit_callbacks, p);
     p->clear_timer = loop_timer_open(options->loop, on_clear_timer, p);
     p->sweep_timer = loop_timer_open(options->loop, on_sweep_timer, p);
-    snprintf(p->sweep_cursor, sizeof p->sweep_cursor, "0");
-    p->sweep_rule = 1;
+    sweep_init(&p->sweep);
+    owed_init(&p->owed, options->keys, config->dlq_maxlen);
+    alone_init(&p->alone, options->name);
     int failed = bridge_create(options->book, &bridge_options, &p->bridge, error);
     if (failed != 0)
         pipeline_destroy(p);
@@ -169,10 +162,10 @@ void pipeline_destroy(struct pipeline *p)
     bridge_destroy(p->bridge);
     sealed_batch_fini(&p->sealed);
     arena_fini(&p->replies);
-    buf_fini(&p->letters);
-    buf_fini(&p->fields);
-    buf_fini(&p->range);
-    buf_fini(&p->sweep);
+    owed_fini(&p->owed);
+    transaction_fini(&p->transaction);
+    sweep_fini(&p->sweep);
+    alone_fini(&p->alone);
     free(p);
 }
 
@@ -191,13 +184,6 @@ static double redis_now_ms(const struct pipeline *p)
     return p->redis_ahead_ms == 0 ? 0 : (double)clock_now_ms() + p->redis_ahead_ms;
 }
 
-static void work_forget(struct work *work)
-{
-    read_batch_release(work->batch);
-    retry_fini(&work->retry);
-    *work = (struct work){0};
-}
-
 void pipeline_rest(struct pipeline *p)
 {
     p->is_running = p->is_holding = p->is_stopped = false;
@@ -214,9 +200,10 @@ void pipeline_rest(struct pipeline *p)
         p->options.owner->sources[i]->sent_count = 0;
     loop_timer_stop(p->clear_timer);
     loop_timer_stop(p->sweep_timer);
-    p->sweep.len = p->sweep_count = 0;
-    p->wants_commit = p->has_unverified = p->is_sources_dirty = p->wants_sweep = p->is_sweeping =
-        false;
+    sweep_rest(&p->sweep);
+    p->wants_commit = p->has_unverified = p->is_sources_dirty = false;
+    if (p->is_parting)
+        p->callbacks.on_parted(p->context);
 }
 
 /* A commit of before the acquire whose outcome nobody saw: one letter tells of it (design 4.5). */
@@ -224,29 +211,11 @@ static void tell_unverified(struct pipeline *p)
 {
     struct owner *o = p->options.owner;
     if (!o->is_continued) /* they are written, or the letter below tells of them */
-        p->letters.len = p->letter_count = 0;
+        owed_clear(&p->owed);
     p->has_unverified = o->has_unverified;
-    p->wants_commit = o->has_unverified || p->letter_count > 0;
-    if (o->unverified[0] == '\0')
-        return;
-    char message[700];
-    snprintf(message, sizeof message,
-             "the engine or its connection broke off before it saw whether Redis refused a write "
-             "of this commit: %s",
-             o->unverified);
-    struct letter letter = {.stream = "",
-                            .id = "",
-                            .rule = "",
-                            .version = "",
-                            .reason = "unverified",
-                            .message = message,
-                            .traceback = "",
-                            .key = "",
-                            .payload = "",
-                            .at_ms = clock_wall_ms(),
-                            .attempts = 1};
-    letter_append(&p->letters, p->options.keys->dlq.data, p->options.config->dlq_maxlen, &letter);
-    p->letter_count++;
+    p->wants_commit = o->has_unverified || p->owed.count > 0;
+    if (o->unverified[0] != '\0')
+        owed_add_unverified(&p->owed, o->unverified);
 }
 
 void pipeline_start(struct pipeline *p)
@@ -259,6 +228,10 @@ void pipeline_start(struct pipeline *p)
         if (o->sources[i]->number != 0 && (double)o->sources[i]->committed.ms > p->clock_ms)
             p->clock_ms = (double)o->sources[i]->committed.ms;
     tell_unverified(p);
+    p->sizes.states = bridge_states(p->bridge);
+    sizes_ask(&p->sizes, p->options.commit_link, p->options.keys,
+              rulebook_registry(p->options.book));
+    alone_begin(&p->alone, o, (uint32_t)p->options.config->batch_events);
     reader_start(p->reader, o->sources, o->source_count);
     commit_arm(p->commit);
     loop_timer_start(p->sweep_timer, SWEEP_EVERY_MS);
@@ -284,10 +257,45 @@ void pipeline_hold(struct pipeline *p)
     step(p);
 }
 
+void pipeline_part(struct pipeline *p)
+{
+    p->is_parting = true;
+    if (p->is_running)
+        step(p);
+    else
+        p->callbacks.on_parted(p->context);
+}
+
+bool pipeline_is_parted(const struct pipeline *p)
+{
+    return p->is_parting && p->state == WORK_NONE && !p->sweep.is_looking;
+}
+
+void pipeline_attach(struct pipeline *p, struct rulebook *book)
+{
+    struct error error;
+    assert(pipeline_is_parted(p));
+    if (bridge_attach(p->bridge, book, &error) != 0)
+        p->callbacks.on_fatal(p->context, &error);
+    p->options.book = book;
+    sweep_begin_anew(&p->sweep);
+    alone_begin_anew(&p->alone);
+    p->is_stopped = false;
+    p->stopped_by[0] = '\0';
+}
+
+void pipeline_go_on(struct pipeline *p)
+{
+    p->is_parting = false;
+    p->is_renewed |= p->is_full;
+    p->is_full = false;
+    step(p);
+}
+
 bool pipeline_is_idle(const struct pipeline *p)
 {
     return !p->is_running || (p->state == WORK_NONE && !commit_is_flying(p->commit) &&
-                              !p->has_unverified && p->letter_count == 0);
+                              !p->has_unverified && p->owed.count == 0);
 }
 
 void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts)
@@ -299,9 +307,7 @@ void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts)
     snprintf(counts->stopped_by, sizeof counts->stopped_by, "%s", p->stopped_by);
 }
 
-/* ── computing
- * ────────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── computing ───────────────────────────────────────────────────────────────────────────────── */
 
 static void trouble(struct pipeline *p, const char *kind, const char *why, bool later)
 {
@@ -362,6 +368,7 @@ static void stop_at(struct pipeline *p, const char *by)
     log_line(LOG_ERROR, "rule_stopped",
              "a rule with on_error = \"stop\" failed; the partition waits before this event",
              "partition", p->options.name, "cause", by, NULL);
+    p->wants_commit = alone_rest(&p->alone) || p->wants_commit;
 }
 
 /* Runs the rules on what `now` holds. False: the partition is in trouble or stopped. */
@@ -376,20 +383,58 @@ static bool compute(struct pipeline *p)
         p->callbacks.on_fatal(p->context, &error);
         return false;
     }
+    if (status == BRIDGE_FULL) {
+        work_forget(&p->now);
+        p->state = WORK_NONE;
+        p->is_full = true;
+        p->callbacks.on_full(p->context);
+        return false;
+    }
     if (status == BRIDGE_WAIT) {
         fetch_wants(p);
         return true;
     }
     arena_reset(&p->replies, 1 << 20);
+    p->is_renewed = false;
     if (processed == 0 && stopped != NULL) {
         work_forget(&p->now);
         p->state = WORK_NONE;
         stop_at(p, stopped);
         return false;
     }
+    if (p->now.choice.is_rehearsal) {
+        alone_survived(&p->alone, &p->now.choice);
+        bridge_discard(p->bridge);
+        work_forget(&p->now);
+        p->state = WORK_NONE;
+        return true;
+    }
     p->counts.cuts += processed < p->now.count;
     p->now.count = processed;
     p->state = WORK_COMPUTED;
+    return true;
+}
+
+/* Gives `now` to the bridge. False: nothing may be run before ctl says so. */
+static bool put_work(struct pipeline *p, double redis_ms)
+{
+    struct work *now = &p->now;
+    bool is_empty = now->batch->is_inbox && !now->retry.is_event;
+    if (p->is_renewed)
+        now->count = 1;
+    bridge_set_renewable(p->bridge, !p->is_renewed);
+    struct batch_entry *entries = work_first_entry(now);
+    if (!alone_is_over(&p->alone) && !is_empty) {
+        alone_choose(&p->alone, p->options.book, now->batch, now->first, entries, now->count,
+                     &now->choice);
+        p->wants_commit = p->wants_commit || p->alone.is_due;
+        now->count = now->choice.count;
+        if (now->count == 0)
+            return false;
+    }
+    bridge_put_batch(p->bridge, entries, is_empty ? 0 : now->count, p->clock_ms, redis_ms);
+    if (now->choice.is_alone)
+        alone_put(&p->alone, p->options.book, p->bridge, entries, &now->choice);
     return true;
 }
 
@@ -411,182 +456,45 @@ static bool take_work(struct pipeline *p)
     struct read_batch *batch = p->batch;
     read_batch_keep(batch);
     p->now = (struct work){.batch = batch, .first = p->next, .count = batch->count - p->next};
-    if (!batch->is_inbox) {
-        bridge_put_batch(p->bridge, batch->entries + p->next, p->now.count, p->clock_ms,
-                         redis_now_ms(p));
-        return true;
+    if (batch->is_inbox) {
+        /* Letters go one by one: each is an event, or only a command, of its own. */
+        p->now.count = 1;
+        p->now.inbox_id = batch->ids[p->next];
+        bool was_refused = p->refused_letter[0] != '\0' &&
+                           stream_id_compare(p->refused_letter_id, p->now.inbox_id) == 0;
+        retry_init(&p->now.retry, p->options.book, &batch->entries[p->next],
+                   was_refused ? p->refused_letter : NULL);
     }
-    /* Letters go one by one: each is an event, or only a command, of its own. */
-    p->now.count = 1;
-    p->now.inbox_id = batch->ids[p->next];
-    bool was_refused = p->refused_letter[0] != '\0' &&
-                       stream_id_compare(p->refused_letter_id, p->now.inbox_id) == 0;
-    retry_init(&p->now.retry, p->options.book, &batch->entries[p->next],
-               was_refused ? p->refused_letter : NULL);
-    bridge_put_batch(p->bridge, &p->now.retry.entry, p->now.retry.is_event ? 1 : 0, p->clock_ms, 0);
-    return true;
+    if (put_work(p, batch->is_inbox ? 0 : redis_now_ms(p)))
+        return true;
+    work_forget(&p->now);
+    return false;
 }
 
 static bool compute_next(struct pipeline *p)
 {
-    if (p->is_holding || p->is_stopped || !take_work(p))
-        return false;
-    if (p->now.batch->is_inbox && !p->now.retry.is_event) {
-        p->state = WORK_COMPUTED;
-        return true;
-    }
-    return compute(p);
-}
-
-/* ── committing
- * ───────────────────────────────────────────────────────────────────────────────────────────────────────
- */
-
-static int compare_changes(const void *left, const void *right)
-{
-    const struct state_change *a = left, *b = right;
-    bool a_deletes = a->len == 0, b_deletes = b->len == 0;
-    if (a->rule != b->rule)
-        return a->rule < b->rule ? -1 : 1;
-    return a_deletes - b_deletes;
-}
-
-/* HSET or HDEL for a row of changes of one rule and kind. */
-static void add_changes(struct pipeline *p, const struct state_change *changes, size_t count)
-{
-    bool deletes = changes[0].len == 0;
-    struct buf key = {0};
-    keys_state(p->options.keys, rulebook_rule_name(p->options.book, changes[0].rule), &key);
-    char what[512];
-    snprintf(what, sizeof what, "%s %s", deletes ? "HDEL" : "HSET", key.data);
-    struct buf *out = commit_add_command(p->commit, what);
-    command_begin(out, 2 + count * (deletes ? 1 : 2));
-    command_argument_text(out, deletes ? "HDEL" : "HSET");
-    command_argument(out, key.data, key.len);
-    for (size_t i = 0; i < count; i++) {
-        command_argument(out, changes[i].key, changes[i].key_len);
-        if (!deletes)
-            command_argument(out, changes[i].bytes, changes[i].len);
-    }
-    buf_fini(&key);
-}
-
-static void add_states(struct pipeline *p)
-{
-    struct states *states = bridge_states(p->bridge);
-    size_t cursor = 0, count = 0, cap = 0;
-    struct state_change change, *all = NULL;
-    bool is_sorted = true;
-    while (states_next_change(states, &cursor, &change)) {
-        if (count == cap) {
-            cap = cap > 0 ? cap * 2 : 1024;
-            all = realloc(all, cap * sizeof *all);
-            if (all == NULL)
-                abort();
+    do {
+        if (p->is_holding || p->is_parting || p->is_stopped || p->is_full || !take_work(p))
+            return false;
+        if (p->now.batch->is_inbox && !p->now.retry.is_event) {
+            p->state = WORK_COMPUTED;
+            return true;
         }
-        all[count++] = change;
-        if (count > 1 && compare_changes(&all[count - 2], &all[count - 1]) > 0)
-            is_sorted = false;
-    }
-    if (!is_sorted)
-        qsort(all, count, sizeof *all, compare_changes);
-    for (size_t first = 0; first < count;) {
-        size_t row = 1;
-        while (first + row < count && row < HASH_PAIRS &&
-               compare_changes(&all[first], &all[first + row]) == 0)
-            row++;
-        add_changes(p, all + first, row);
-        first += row;
-    }
-    free(all);
+        if (!compute(p))
+            return false;
+    } while (p->state == WORK_NONE); /* it was a rehearsal */
+    return true;
 }
 
-/* What the entries of `now` move: the last ID of each stream, and how many entries. */
-static void advance_sources(struct pipeline *p, bool *has_moved)
-{
-    struct work *work = &p->now;
-    *has_moved = false;
-    if (p->state != WORK_COMPUTED || work->batch->is_inbox)
-        return;
-    for (uint32_t i = work->first; i < work->first + work->count; i++) {
-        struct source *s = work->batch->sources[i];
-        s->sent = work->batch->ids[i];
-        s->sent_count++;
-    }
-    *has_moved = work->count > 0;
-}
+/* ── committing ──────────────────────────────────────────────────────────────────────────────── */
 
-static void add_positions(struct pipeline *p, bool has_foreign)
+/* What ctl.note says from then on; NULL: what it says already. */
+static const char *note_to_send(struct pipeline *p, bool has_work)
 {
-    struct owner *o = p->options.owner;
-    struct buf fields = p->fields, range = p->range; /* their memory is used again and again */
-    size_t pairs = 0;
-    fields.len = range.len = 0;
-    for (size_t i = 0; i < o->source_count; i++) {
-        struct source *s = o->sources[i];
-        if (s->number == 0 || !s->is_known || (s->sent_count == 0 && !p->is_sources_dirty))
-            continue;
-        char id[STREAM_ID_TEXT], name[1024];
-        struct stream_id at = s->sent_count > 0 ? s->sent : s->committed;
-        stream_id_format(at, id);
-        snprintf(name, sizeof name, "offset:%s", s->name);
-        command_argument_text(&fields, name);
-        command_argument_text(&fields, id);
-        snprintf(name, sizeof name, "read:%s", s->name);
-        command_argument_text(&fields, name);
-        command_argument_number(&fields, s->read < 0 ? -1 : s->read + (int64_t)s->sent_count);
-        pairs += 2;
-        if (s->sent_count > 0) {
-            char before[STREAM_ID_TEXT];
-            stream_id_format(s->committed, before);
-            buf_printf(&range, "%s%s after %s up to %s", range.len > 0 ? ", " : "", s->name, before,
-                       id);
-        }
-    }
-    if (has_foreign) {
-        char value[400];
-        snprintf(value, sizeof value, "commit %lld: %s", (long long)o->commits + 1,
-                 range.len > 0 ? buf_text(&range) : "a retry");
-        command_argument_text(&fields, "unverified");
-        command_argument_text(&fields, value);
-        pairs++;
-    }
-    command_argument_text(&fields, "commits");
-    command_argument_number(&fields, o->commits + 1);
-    pairs++;
-    struct buf *out = commit_add_command(p->commit, "HSET :ctl");
-    command_begin(out, 2 + 2 * pairs);
-    command_argument_text(out, "HSET");
-    command_argument(out, p->options.keys->ctl.data, p->options.keys->ctl.len);
-    buf_append(out, fields.data, fields.len);
-    if (!has_foreign && p->has_unverified) {
-        out = commit_add_command(p->commit, "HDEL :ctl");
-        command_append(out, "HDEL", p->options.keys->ctl.data, "unverified", NULL);
-    }
-    p->fields = fields;
-    p->range = range;
-}
-
-static void add_group_positions(struct pipeline *p)
-{
-    struct owner *o = p->options.owner;
-    bool has_read = link_redis_version(p->options.commit_link) >= 0x070000;
-    for (size_t i = 0; i < o->source_count; i++) {
-        struct source *s = o->sources[i];
-        if (s->number == 0 || (s->sent_count == 0 && !(p->is_sources_dirty && s->has_group)))
-            continue;
-        const char *verb = s->has_group ? "SETID" : "CREATE";
-        char id[STREAM_ID_TEXT], what[512];
-        stream_id_format(s->sent_count > 0 ? s->sent : s->committed, id);
-        snprintf(what, sizeof what, "XGROUP|%s %s", verb, s->name);
-        s->has_group = true; /* unless it is refused: tell_complaints */
-        struct buf *out = commit_add_command(p->commit, what);
-        if (has_read && s->read >= 0)
-            command_append(out, "XGROUP", verb, s->name, p->options.config->group, id,
-                           "ENTRIESREAD", log_number(s->read + (long long)s->sent_count), NULL);
-        else
-            command_append(out, "XGROUP", verb, s->name, p->options.config->group, id, NULL);
-    }
+    bool goes_on = !p->is_holding && !p->is_stopped;
+    uint32_t next = has_work ? p->now.first + p->now.count : p->next;
+    return alone_send(&p->alone, p->options.book, has_work ? &p->now.choice : NULL,
+                      goes_on ? p->batch : NULL, next);
 }
 
 /* The transaction of `now`, or of what has to be written without any event. */
@@ -609,20 +517,27 @@ static void send(struct pipeline *p)
     if (has_work) {
         letters = bridge_letters(p->bridge, &letter_count);
         commit_add_commands(p->commit, letters->data, letters->len, letter_count, "XADD :dlq");
-        add_states(p);
+        transaction_add_states(p->commit, p->options.keys, p->options.book,
+                               bridge_states(p->bridge));
         if (p->now.batch->is_inbox)
             retry_add_removal(&p->now.retry, p->commit, p->options.keys,
                               p->options.config->dlq_maxlen, p->now.inbox_id);
     }
-    commit_add_commands(p->commit, p->letters.data, p->letters.len, p->letter_count, "XADD :dlq");
-    commit_add_commands(p->commit, p->sweep.data, p->sweep.len, p->sweep_count, "HDEL :state:*");
-    advance_sources(p, &has_moved);
-    add_positions(p, effect_count > 0);
+    owed_commit(&p->owed, p->commit);
+    commit_add_commands(p->commit, p->sweep.commands.data, p->sweep.commands.len, p->sweep.count,
+                        "HDEL :state:*");
+    has_moved = has_work && work_advance(&p->now);
+    struct transaction_marks marks = {.has_new_sources = p->is_sources_dirty,
+                                      .is_foreign = effect_count > 0,
+                                      .has_unverified = p->has_unverified,
+                                      .note = note_to_send(p, has_work)};
+    transaction_add_positions(&p->transaction, p->commit, p->options.owner, &marks);
     if (has_moved || p->is_sources_dirty)
-        add_group_positions(p);
+        transaction_add_groups(p->commit, p->options.owner, p->is_sources_dirty,
+                               link_redis_version(p->options.commit_link) >= 0x070000);
     p->has_unverified = effect_count > 0;
     p->is_sources_dirty = p->wants_commit = false;
-    p->sweep.len = p->sweep_count = 0;
+    p->sweep.commands.len = p->sweep.count = 0;
     p->counts.effects += effect_count;
     p->counts.letters += letter_count;
     if (has_work) {
@@ -631,6 +546,8 @@ static void send(struct pipeline *p)
             bridge_clock_ms(p->bridge) > p->clock_ms ? bridge_clock_ms(p->bridge) : p->clock_ms;
         p->next = p->now.first + p->now.count;
         p->flight = p->now;
+        p->flight.book = p->options.book;
+        rulebook_keep(p->flight.book);
         p->now = (struct work){0};
     }
     p->state = WORK_NONE;
@@ -654,15 +571,13 @@ static void tell_refused(struct pipeline *p)
                 p->flight.batch->is_inbox
                     ? &p->flight.retry.entry
                     : &p->flight.batch->entries[p->flight.first + effect->entry];
-            bridge_describe(p->bridge, entry, effect->rule, &letter, id);
+            bridge_describe(p->bridge, p->flight.book, entry, effect->rule, &letter, id);
             letter.payload = p->sealed.out.data + effect->at;
             letter.payload_len = effect->len;
             if (!p->flight.batch->is_inbox)
                 letter.attempts = 1;
         }
-        letter_append(&p->letters, p->options.keys->dlq.data, p->options.config->dlq_maxlen,
-                      &letter);
-        p->letter_count++;
+        owed_add(&p->owed, &letter);
         p->wants_commit = true;
     }
 }
@@ -690,6 +605,26 @@ static void tell_complaints(struct pipeline *p)
     }
 }
 
+/* What the commit means for entries that are run alone, and for blames. */
+static void land_alone(struct pipeline *p)
+{
+    struct blame blame;
+    struct work *flight = &p->flight;
+    bool has_work = flight->batch != NULL;
+    struct rulebook *book = has_work ? flight->book : p->options.book;
+    bool is_letter = has_work && flight->batch->is_inbox && flight->retry.is_event;
+    alone_land(&p->alone, book, has_work ? work_first_entry(flight) : NULL,
+               has_work ? &flight->choice : NULL);
+    for (size_t at = 0; alone_next_over(&p->alone, p->options.owner, book,
+                                        is_letter ? &flight->retry.entry : NULL, &at, &blame);)
+        p->callbacks.on_blamed(p->context, &blame);
+}
+
+void pipeline_blame(struct pipeline *p, const struct blame *blame)
+{
+    blames_add(&p->alone.blames, blame);
+}
+
 static void land(struct pipeline *p)
 {
     struct owner *o = p->options.owner;
@@ -706,12 +641,17 @@ static void land(struct pipeline *p)
     }
     p->counts.events += events;
     p->counts.commits++;
+    if (p->options.slot != NULL) {
+        p->options.slot->events += events;
+        p->options.slot->commits++;
+    }
     /* Letters that came in while the commit was in flight stand behind those that it took along. */
-    p->letters.len = p->letter_count = 0;
+    owed_clear(&p->owed);
     tell_refused(p);
     tell_complaints(p);
     if (p->flight.batch != NULL)
         bridge_forget_refusals(p->bridge);
+    land_alone(p);
     work_forget(&p->flight);
 }
 
@@ -744,6 +684,8 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
                 snprintf(p->refused_letter, sizeof p->refused_letter, "%s", message);
                 continue;
             }
+            if (p->flight.book != p->options.book)
+                continue; /* these rules may not ask for it at all */
             const struct effect *effect = &p->sealed.effects[place];
             bridge_refuse(p->bridge,
                           p->flight.batch->is_inbox
@@ -760,8 +702,7 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
     }
 }
 
-/* ── sweeping expired states
- * ────────────────────────────────────────────────────────────────────────────────────────── */
+/* ── sweeping expired states ─────────────────────────────────────────────────────────────────── */
 
 static double sweep_clock(const struct pipeline *p)
 {
@@ -772,76 +713,30 @@ static double sweep_clock(const struct pipeline *p)
     return is_at_tail && now > p->clock_ms ? now : p->clock_ms;
 }
 
-/* Takes the expired ones of a row of fields into a command for the next commit. */
-static void collect_expired(struct pipeline *p, const struct reply *rows)
-{
-    double now = sweep_clock(p), expiry;
-    uint32_t version, head, expired = 0;
-    struct buf fields = {0}, name = {0};
-    for (uint32_t i = 0; i + 1 < rows->count; i += 2) {
-        const struct reply *key = rows->elements[i], *value = rows->elements[i + 1];
-        if (!state_head(value->text, value->len, &expiry, &version, &head) || expiry == 0 ||
-            expiry > now)
-            continue;
-        command_argument(&fields, key->text, key->len);
-        expired++;
-    }
-    if (expired > 0) {
-        keys_state(p->options.keys, rulebook_rule_name(p->options.book, p->sweep_rule), &name);
-        command_begin(&p->sweep, 2 + expired);
-        command_argument_text(&p->sweep, "HDEL");
-        command_argument(&p->sweep, name.data, name.len);
-        buf_append(&p->sweep, fields.data, fields.len);
-        p->sweep_count = 1;
-        p->wants_commit = true;
-    }
-    buf_fini(&fields);
-    buf_fini(&name);
-}
-
 static void on_sweep(void *context, const struct reply *reply)
 {
     struct pipeline *p = context;
-    p->is_sweeping = false;
-    if (reply->type == REPLY_ARRAY && reply->count == 2 &&
-        reply->elements[1]->type == REPLY_ARRAY) {
-        snprintf(p->sweep_cursor, sizeof p->sweep_cursor, "%s", reply->elements[0]->text);
-        collect_expired(p, reply->elements[1]);
-        if (strcmp(p->sweep_cursor, "0") == 0)
-            p->sweep_rule = p->sweep_rule % (uint32_t)rulebook_count(p->options.book) + 1;
-    }
+    if (sweep_take(&p->sweep, p->options.book, p->options.keys, reply, sweep_clock(p)))
+        p->wants_commit = true;
     step(p);
 }
 
-/* While it looks, nothing is computed or in flight: so what it sees is still true in the commit
- * that follows. */
 static void start_sweep(struct pipeline *p)
 {
-    struct buf key = {0};
-    p->wants_sweep = false;
-    p->is_sweeping = true;
-    keys_state(p->options.keys, rulebook_rule_name(p->options.book, p->sweep_rule), &key);
-    command_append(link_out(p->options.commit_link), "HSCAN", key.data, p->sweep_cursor, "COUNT",
-                   SWEEP_COUNT, NULL);
+    sweep_begin(&p->sweep, p->options.book, p->options.keys, link_out(p->options.commit_link));
     link_expect(p->options.commit_link, on_sweep, p, NULL, 0);
     link_flush(p->options.commit_link);
-    buf_fini(&key);
 }
 
 static void on_sweep_timer(void *context)
 {
     struct pipeline *p = context;
     loop_timer_start(p->sweep_timer, SWEEP_EVERY_MS);
-    if (rulebook_has_ttl(p->options.book, p->sweep_rule))
-        p->wants_sweep = true;
-    else
-        p->sweep_rule = p->sweep_rule % (uint32_t)rulebook_count(p->options.book) + 1;
+    sweep_tick(&p->sweep, p->options.book);
     step(p);
 }
 
-/* ── moving on
- * ────────────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── moving on ───────────────────────────────────────────────────────────────────────────────── */
 
 static bool may_send(const struct pipeline *p)
 {
@@ -857,20 +752,21 @@ static void step(struct pipeline *p)
         return;
     p->is_stepping = true;
     for (;;) {
-        if (p->is_sweeping)
+        if (p->sweep.is_looking)
             break;
-        if (p->wants_sweep && p->state == WORK_NONE && !p->is_holding && !p->is_stopped) {
+        if (p->sweep.is_wanted && p->state == WORK_NONE && !p->is_holding && !p->is_parting &&
+            !p->is_stopped) {
             if (commit_is_armed(p->commit))
                 start_sweep(p);
             break; /* or when it is armed */
         }
         if (p->state == WORK_WAITING) {
-            if (p->replies_came < p->state_replies + p->lookup_replies || !compute(p) ||
-                p->state == WORK_WAITING)
+            if (p->replies_came < p->state_replies + p->lookup_replies ||
+                (!compute(p) && !p->wants_commit) || p->state == WORK_WAITING)
                 break;
         }
         if (p->state == WORK_NONE && !p->wants_commit &&
-            (!compute_next(p) || p->state == WORK_WAITING))
+            ((!compute_next(p) && !p->wants_commit) || p->state == WORK_WAITING))
             break;
         if (p->state == WORK_NONE && p->wants_commit && !commit_is_armed(p->commit))
             break;
@@ -885,6 +781,8 @@ static void step(struct pipeline *p)
     bool is_quiet = p->state == WORK_NONE && !commit_is_flying(p->commit);
     if (is_quiet && p->has_unverified && !loop_timer_is_started(p->clear_timer))
         loop_timer_start(p->clear_timer, CLEAR_AFTER_MS);
+    if (pipeline_is_parted(p))
+        p->callbacks.on_parted(p->context);
     if (p->is_holding && pipeline_is_idle(p))
         p->callbacks.on_idle(p->context);
 }

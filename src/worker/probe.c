@@ -14,6 +14,7 @@ struct look {
     struct probe *probe;
     struct partition *partition;
     size_t first, count;                     /* of the partition's sources */
+    unsigned list_version;                   /* of their list */
     struct stream_id before[STREAMS_A_LOOK]; /* their positions when XINFO was sent */
 };
 
@@ -134,7 +135,7 @@ static void on_info(void *context, const struct reply *const *replies, size_t co
     struct owner *o = partition_owner(look->partition);
     bool must_recover = false, is_dirty = false;
     struct partition *partition = look->partition;
-    for (size_t i = 0; i < count && look->first + i < o->source_count; i++) {
+    for (size_t i = 0; i < count && look->list_version == o->list_version; i++) {
         struct source *s = o->sources[look->first + i];
         if (s->number != 0 && s->is_known && partition_phase(partition) == PARTITION_OWNED)
             is_dirty |= judge(look, s, i, replies[i], &must_recover);
@@ -156,6 +157,7 @@ static void begin(void *context)
     struct buf *out = talk_begin(talk, control_link(look->probe->control));
     if (look->first >= o->source_count)
         look->first = 0;
+    look->list_version = o->list_version;
     look->count = o->source_count - look->first < STREAMS_A_LOOK ? o->source_count - look->first
                                                                  : STREAMS_A_LOOK;
     for (size_t i = 0; i < look->count; i++) {

@@ -35,10 +35,14 @@ static void add_rules(struct status *s, struct buf *json)
             escape_json(json, rule.streams[k], strlen(rule.streams[k]));
         }
         buf_append_text(json, "],");
+        add_number(json, "events", rule.events);
+        buf_append_text(json, ",");
         add_number(json, "failed", rule.failed);
         buf_append_text(json, ",");
         add_number(json, "skipped", rule.skipped);
-        buf_append_text(json, "}");
+        buf_append_text(json, ",");
+        add_number(json, "fed_back", rule.fed_back);
+        buf_printf(json, ",\"failing\":%s}", rule.is_failing ? "true" : "false");
     }
     buf_append_text(json, "]");
 }

@@ -1,7 +1,8 @@
 /* status.h: what is running, as JSON (the contract of `tidemill status --json`):
  *
  *   { "group", "redis", "connected", "pid", "version", "up_ms",
- *     "rules":      [ { "name", "version", "file", "streams", "failed", "skipped" } ],
+ *     "rules":      [ { "name", "version", "file", "streams", "events", "failed", "skipped",
+ *                     "fed_back", "failing" } ],
  *     "partitions": [ { "name", "state": "owner|standby|connecting", "fence", "events_per_s",
  * "events", "effects", "letters", "commits", "cuts", "lookups", "state_keys", "state_bytes",
  * "stopped_by"?, "streams": [ { "name", "position", "read", "lag": N|null, "lost", "left_out" } ] }

@@ -1,6 +1,6 @@
 /* worker.c: see worker.h. Begins with one look at Redis (its commands, its eviction policy, the
- * streams that globs match), then opens the partitions; from then on a tick renews leases and looks
- * at streams. */
+ * streams that globs match), then tells of the partitions it found and opens those that it is
+ * given; from then on a tick renews leases and looks at streams. */
 #include "worker/worker.h"
 
 #include "base/clock.h"
@@ -8,52 +8,33 @@
 #include "redis/command.h"
 #include "redis/commands.h"
 #include "stream/keys.h"
-#include "worker/control.h"
-#include "worker/partition.h"
+#include "worker/blames.h"
+#include "worker/globs.h"
 #include "worker/probe.h"
+#include "worker/share.h"
 #include "worker/status.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    TICK_MS = 200,
-    PROBE_EVERY_MS = 1000,
-    SCAN_EVERY_MS = 2000,
-    STOP_MS = 900,
-    STREAM_NAME_MOST = 900
-};
-
-/* A partition, and when its lease must be renewed. */
-struct held {
-    struct partition *partition;
-    struct worker *worker;
-    uint64_t renew_at_ms; /* 0: it is not ours */
-    bool is_renewing, is_drained, is_given_back;
-    uint64_t events_then, then_ms; /* for the rate */
-    double events_per_s;
-};
+enum { TICK_MS = 200, PROBE_EVERY_MS = 1000, SCAN_EVERY_MS = 2000, STOP_MS = 900 };
 
 struct worker {
-    struct loop *loop;
-    const struct config *config;
-    struct rulebook *book;
+    struct share_home home;
     struct worker_callbacks callbacks;
     void *context;
-    struct redis_url url;
-    struct control *control;
-    struct commands *commands;
-    struct held **held;
-    size_t held_count;
-    const char **patterns;  /* the globs of all rules */
-    bool *is_known_pattern; /* this group knew the glob before this process began */
-    size_t pattern_count, scanning;
-    char scan_cursor[32];
+    struct share **shares;
+    size_t share_count;
+    struct reload *reload;
     struct loop_timer *tick_timer, *stop_timer;
     struct probe *probe;
+    struct blames blames; /* as told by worker_blame, and not done yet */
     uint64_t started_ms, probe_at_ms, scan_at_ms;
-    bool has_looked, is_scanned, is_stopping, is_told_away, has_new_streams, is_told_name;
+    bool has_looked, is_told_away;
+    bool is_open;    /* the first streams are known: partitions may be told of and opened */
+    bool is_resting; /* until worker_resume: all leases are given back */
+    bool is_stopping, is_stopped;
 };
 
 /* ── partitions
@@ -65,65 +46,84 @@ static void fatal(struct worker *w, const struct error *why)
     w->callbacks.on_fatal(w->context, why);
 }
 
-static void on_partition_fatal(void *context, const struct error *why)
+static void on_fatal(void *context, const struct error *why)
 {
-    struct held *held = context;
-    fatal(held->worker, why);
+    fatal(context, why);
 }
 
-static void on_owned(void *context, struct partition *p)
+/* After worker_stop: once, when nothing is open any more. */
+static void check_stopped(struct worker *w)
 {
-    struct held *held = context;
-    (void)p;
-    held->renew_at_ms = clock_now_ms() + (uint64_t)held->worker->config->lease_ms / 3;
-}
-
-static void give_back(struct held *held);
-
-static void on_drained(void *context, struct partition *p)
-{
-    struct held *held = context;
-    (void)p;
-    if (held->is_drained)
+    if (!w->is_stopping || w->is_stopped)
         return;
-    held->is_drained = true;
-    give_back(held);
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_state(w->shares[i]) != SHARE_KNOWN)
+            return;
+    w->is_stopped = true;
+    w->callbacks.on_stopped(w->context);
 }
 
-static struct held *find_partition(struct worker *w, const char *tag, size_t len)
+/* The supervisor's word alone opens a partition, and only once all streams of it are found. */
+static void open_when_wanted(struct worker *w, struct share *share)
 {
-    for (size_t i = 0; i < w->held_count; i++)
-        if (partition_is_tagged(w->held[i]->partition, tag, len))
-            return w->held[i];
+    if (share_is_wanted(share) && share_state(share) == SHARE_KNOWN && w->is_open &&
+        !w->is_resting && !w->is_stopping)
+        share_open(share);
+}
+
+static void on_left(void *context, struct share *share)
+{
+    struct worker *w = context;
+    open_when_wanted(w, share);
+    check_stopped(w);
+    reload_look(w->reload); /* one less to wait for */
+}
+
+static void on_parted(void *context)
+{
+    struct worker *w = context;
+    reload_look(w->reload);
+}
+
+static void on_full(void *context)
+{
+    struct worker *w = context;
+    log_repeat(LOG_WARN, "vm_full",
+               "the rules' memory is full of what is no event's; they are loaded anew", NULL);
+    reload_renew(w->reload, rulebook_edition(w->home.book));
+}
+
+static void on_blamed(void *context, const struct blame *blame)
+{
+    struct worker *w = context;
+    struct blame copy = *blame; /* it may be the list's own */
+    log_line(LOG_WARN, "blamed", "an event that took a worker down is done", "partition",
+             copy.partition, "stream", copy.stream, "rule", copy.rule, "version", copy.version,
+             "reason", copy.reason, NULL);
+    blames_forget(&w->blames, &copy);
+    w->callbacks.on_blamed(w->context, &copy);
+}
+
+static struct share *find_share(struct worker *w, const char *tag, size_t len)
+{
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_is_tagged(w->shares[i], tag, len))
+            return w->shares[i];
     return NULL;
 }
 
-static struct held *add_partition(struct worker *w, const char *tag, size_t len)
+static struct share *add_share(struct worker *w, const char *tag, size_t len)
 {
-    static const struct partition_callbacks callbacks = {
-        .on_fatal = on_partition_fatal, .on_owned = on_owned, .on_drained = on_drained};
-    struct held *held = calloc(1, sizeof *held);
-    w->held = realloc(w->held, (w->held_count + 1) * sizeof *w->held);
-    if (held == NULL || w->held == NULL)
+    static const struct share_callbacks callbacks = {.on_fatal = on_fatal,
+                                                     .on_blamed = on_blamed,
+                                                     .on_parted = on_parted,
+                                                     .on_full = on_full,
+                                                     .on_left = on_left};
+    w->shares = realloc(w->shares, (w->share_count + 1) * sizeof *w->shares);
+    if (w->shares == NULL)
         abort();
-    held->worker = w;
-    struct partition_options options = {.config = w->config,
-                                        .book = w->book,
-                                        .loop = w->loop,
-                                        .url = &w->url,
-                                        .tag = len > 0 ? tag : NULL,
-                                        .tag_len = len};
-    struct error error;
-    if (partition_create(&options, &callbacks, held, &held->partition, &error) != 0) {
-        free(held);
-        fatal(w, &error);
-        return NULL;
-    }
-    w->held[w->held_count++] = held;
-    partition_set_commands(held->partition, w->commands);
-    for (size_t i = 0; i < w->pattern_count; i++)
-        partition_add_pattern(held->partition, w->patterns[i]);
-    return held;
+    w->shares[w->share_count] = share_create(&w->home, tag, len, &callbacks, w);
+    return w->shares[w->share_count++];
 }
 
 /* The hash tag of a key, as Redis Cluster reads it: between the first { and the next }, when not
@@ -139,32 +139,25 @@ static void tag_of(const struct worker *w, const char *name, size_t len, const c
         return;
     }
     *tag = name;
-    *tag_len = w->config->partition != 0 ? len : 0;
+    *tag_len = w->home.config->partition != 0 ? len : 0;
 }
 
-/* True when it was not known before. */
-static bool add_stream(struct worker *w, const char *name, size_t len, const char *pattern,
+/* A stream that the rules read. `pattern`: the glob that brought it, or NULL. */
+static void add_stream(struct worker *w, const char *name, size_t len, const char *pattern,
                        bool is_later)
 {
     const char *tag;
     size_t tag_len;
     tag_of(w, name, len, &tag, &tag_len);
-    struct held *held = find_partition(w, tag, tag_len);
-    bool is_new_partition = held == NULL;
-    if (held == NULL)
-        held = add_partition(w, tag, tag_len);
-    if (held == NULL || partition_has_stream(held->partition, name, len))
-        return false;
-    partition_add_stream(held->partition, name, len, pattern, is_later && is_new_partition);
-    if (w->is_scanned) {
-        log_line(LOG_INFO, "stream_found", "a stream matches a rule's glob", "stream", name,
-                 "pattern", pattern, NULL);
-        if (is_new_partition)
-            partition_open(held->partition);
-        else
-            w->has_new_streams = true;
-    }
-    return true;
+    struct share *share = find_share(w, tag, tag_len);
+    if (share == NULL)
+        share = add_share(w, tag, tag_len);
+    if (!share_add_stream(share, name, len, pattern, is_later))
+        return;
+    if (w->is_open)
+        log_line(LOG_INFO, "stream_found",
+                 pattern != NULL ? "a stream matches a rule's glob" : "a rule reads another stream",
+                 "stream", name, pattern != NULL ? "pattern" : NULL, pattern, NULL);
 }
 
 /* ── the first look
@@ -176,57 +169,40 @@ static bool is_glob(const char *name)
     return strpbrk(name, "*?[") != NULL;
 }
 
+/* What the rules read: the streams that they name, and their globs. */
 static void collect_streams(struct worker *w)
 {
-    for (size_t i = 0; i < rulebook_count(w->book); i++) {
+    struct names *globs = rulebook_registry(w->home.book)->globs;
+    globs_begin_list(w->home.globs);
+    for (size_t i = 0; i < rulebook_count(w->home.book); i++) {
         struct rule_info rule;
-        rulebook_rule(w->book, i, &rule);
+        rulebook_rule(w->home.book, i, &rule);
         for (size_t k = 0; k < rule.stream_count; k++) {
             const char *name = rule.streams[k];
-            if (!is_glob(name)) {
-                add_stream(w, name, strlen(name), NULL, false);
-                continue;
-            }
-            bool is_known = false;
-            for (size_t n = 0; n < w->pattern_count; n++)
-                is_known |= strcmp(w->patterns[n], name) == 0;
-            if (is_known)
-                continue;
-            w->patterns = realloc(w->patterns, (w->pattern_count + 1) * sizeof *w->patterns);
-            w->is_known_pattern =
-                realloc(w->is_known_pattern, (w->pattern_count + 1) * sizeof *w->is_known_pattern);
-            if (w->patterns == NULL || w->is_known_pattern == NULL)
-                abort();
-            w->is_known_pattern[w->pattern_count] = false;
-            w->patterns[w->pattern_count++] = name;
+            size_t len = strlen(name);
+            if (is_glob(name))
+                globs_list(w->home.globs, names_text(globs, names_number(globs, name, len), NULL));
+            else
+                add_stream(w, name, len, NULL, false);
         }
     }
 }
 
 static void on_look(void *context, const struct reply *const *replies, size_t count);
 
-enum { LOOK_COMMANDS, LOOK_POLICY, LOOK_TIME, LOOK_SINCE };
+enum { LOOK_COMMANDS, LOOK_POLICY, LOOK_TIME };
 
 static void look(void *context)
 {
     struct worker *w = context;
-    struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
+    struct buf *out = talk_begin(control_talk(w->home.control), control_link(w->home.control));
     command_append(out, "COMMAND", NULL);
-    talk_expect(control_talk(w->control), "COMMAND");
+    talk_expect(control_talk(w->home.control), "COMMAND");
     command_append(out, "INFO", "memory", NULL); /* not CONFIG GET, which hosted Redises forbid */
-    talk_expect(control_talk(w->control), "INFO");
+    talk_expect(control_talk(w->home.control), "INFO");
     command_append(out, "TIME", NULL);
-    talk_expect(control_talk(w->control), "TIME");
-    struct keys home;
-    keys_init(&home, NULL, 0, w->config->group);
-    for (size_t i = 0; i < w->pattern_count; i++) {
-        char field[1024];
-        snprintf(field, sizeof field, "since:%s", w->patterns[i]);
-        command_append(out, "HGET", home.ctl.data, field, NULL);
-        talk_expect(control_talk(w->control), "HGET ctl");
-    }
-    keys_fini(&home);
-    talk_send(control_talk(w->control), on_look, w);
+    talk_expect(control_talk(w->home.control), "TIME");
+    talk_send(control_talk(w->home.control), on_look, w);
 }
 
 static void set_clock(struct worker *w, const struct reply *time)
@@ -235,8 +211,10 @@ static void set_clock(struct worker *w, const struct reply *time)
         return;
     double redis_ms = (double)reply_number(time->elements[0], 0) * 1000 +
                       (double)reply_number(time->elements[1], 0) / 1000;
-    for (size_t i = 0; i < w->held_count; i++)
-        partition_set_clock(w->held[i]->partition, redis_ms - (double)clock_now_ms());
+    w->home.redis_ahead_ms = redis_ms - (double)clock_now_ms();
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_partition(w->shares[i]) != NULL)
+            partition_set_clock(share_partition(w->shares[i]), w->home.redis_ahead_ms);
 }
 
 static bool take_look(struct worker *w, const struct reply *const *replies, struct error *why)
@@ -250,7 +228,8 @@ static bool take_look(struct worker *w, const struct reply *const *replies, stru
         }
         error_set(why, ERROR_FATAL_REPLY,
                   "Redis: %s (COMMAND); grant the command with: ACL SETUSER %s +command",
-                  replies[LOOK_COMMANDS]->text, w->url.user[0] != '\0' ? w->url.user : "default");
+                  replies[LOOK_COMMANDS]->text,
+                  w->home.url.user[0] != '\0' ? w->home.url.user : "default");
         return false;
     }
     struct commands *commands;
@@ -258,7 +237,7 @@ static bool take_look(struct worker *w, const struct reply *const *replies, stru
         return false;
     const char *evicts =
         policy->type == REPLY_STRING ? strstr(policy->text, "maxmemory_policy:allkeys") : NULL;
-    if (evicts != NULL && !w->config->allow_eviction) {
+    if (evicts != NULL && !w->home.config->allow_eviction) {
         evicts += sizeof "maxmemory_policy:" - 1;
         commands_destroy(commands);
         error_set(why, ERROR_FATAL_REPLY,
@@ -268,26 +247,36 @@ static bool take_look(struct worker *w, const struct reply *const *replies, stru
                   (int)strcspn(evicts, "\r\n"), evicts);
         return false;
     }
-    for (size_t i = 0; i < w->held_count; i++)
-        partition_set_commands(w->held[i]->partition, commands);
-    commands_destroy(w->commands);
-    w->commands = commands;
-    for (size_t i = 0; i < w->pattern_count && !w->has_looked; i++)
-        w->is_known_pattern[i] = replies[LOOK_SINCE + i]->type == REPLY_STRING;
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_partition(w->shares[i]) != NULL)
+            partition_set_commands(share_partition(w->shares[i]), commands);
+    commands_destroy(w->home.commands);
+    w->home.commands = commands;
     set_clock(w, replies[LOOK_TIME]);
     return true;
 }
 
-static void scan(void *context);
-
-static void open_partitions(struct worker *w)
+/* Tells of the partitions that are new, opens those that it has been given, and lets the open ones
+ * take the streams that are new. */
+static void take_new_streams(struct worker *w, bool has_new_globs)
 {
-    w->is_scanned = true;
-    if (w->pattern_count > 0 && find_partition(w, "", 0) == NULL)
-        add_partition(w, "", 0); /* it remembers since when the globs are known */
-    for (size_t i = 0; i < w->held_count; i++)
-        if (partition_phase(w->held[i]->partition) == PARTITION_CLOSED)
-            partition_open(w->held[i]->partition);
+    w->is_open = true;
+    for (size_t i = 0; i < w->share_count; i++) {
+        struct share *share = w->shares[i];
+        size_t len;
+        const char *tag = share_tag(share, &len);
+        if (!share_is_told(share))
+            w->callbacks.on_found(w->context, tag, len,
+                                  share_has_later(share) ? LATER_SOME : LATER_NONE);
+        share_set_told(share);
+        if (share_state(share) == SHARE_KNOWN)
+            open_when_wanted(w, share);
+        else if (share_state(share) == SHARE_OPEN &&
+                 (has_new_globs || probe_has_unknown(share_partition(share))))
+            partition_take_sources(share_partition(share));
+    }
+    if (globs_are_scanned(w->home.globs))
+        w->callbacks.on_scanned(w->context);
 }
 
 static void on_look(void *context, const struct reply *const *replies, size_t count)
@@ -296,257 +285,87 @@ static void on_look(void *context, const struct reply *const *replies, size_t co
     struct error why = {0};
     (void)count;
     bool is_fine = take_look(w, replies, &why);
-    if (is_fine && !w->has_looked && w->pattern_count == 0)
-        open_partitions(w);
+    if (is_fine && !w->is_open && !globs_are_there(w->home.globs))
+        take_new_streams(w, false);
     w->has_looked |= is_fine;
-    control_end(w->control);
+    control_end(w->home.control);
     if (why.code != ERROR_NONE)
         fatal(w, &why);
 }
 
-/* ── globs
- * ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+/* ── streams of globs
+ * ──────────────────────────────────────────────────────────────────────────────────────────────────
  */
 
-static void scan_lost(void *context)
+static void on_stream(void *context, const char *name, size_t len, const char *glob, bool is_later)
+{
+    add_stream(context, name, len, glob, is_later);
+}
+
+static void on_scanned(void *context, bool has_new)
 {
     struct worker *w = context;
-    w->scanning = 0;
-    snprintf(w->scan_cursor, sizeof w->scan_cursor, "0");
+    if (has_new && find_share(w, "", 0) == NULL)
+        add_share(w, "", 0); /* it remembers since when the globs are known */
+    for (size_t i = 0; i < w->share_count && has_new; i++)
+        share_give_globs(w->shares[i]);
+    take_new_streams(w, has_new);
 }
 
-/* Names become fields of ctl and words of C: they hold no NUL and fit into a line. */
-static bool is_readable_name(struct worker *w, const struct reply *name)
-{
-    if (name->len <= STREAM_NAME_MOST && memchr(name->text, '\0', name->len) == NULL)
-        return true;
-    if (!w->is_told_name)
-        log_line(LOG_WARN, "stream_name",
-                 "a stream that a glob matches has a name that tidemill does not read: longer than "
-                 "900 bytes, "
-                 "or with a NUL in it",
-                 "stream", name->text, NULL);
-    w->is_told_name = true;
-    return false;
-}
-
-static void on_scan(void *context, const struct reply *const *replies, size_t count)
-{
-    struct worker *w = context;
-    const struct reply *reply = replies[0];
-    (void)count;
-    if (reply->type != REPLY_ARRAY || reply->count != 2 ||
-        reply->elements[1]->type != REPLY_ARRAY) {
-        struct error why;
-        bool is_forbidden = reply_is_error(reply, "NOPERM");
-        if (is_forbidden)
-            error_set(&why, ERROR_FATAL_REPLY,
-                      "Redis: %s (SCAN, for the streams that globs match); grant the command with: "
-                      "ACL SETUSER "
-                      "%s +scan",
-                      reply->text, w->url.user[0] != '\0' ? w->url.user : "default");
-        else
-            log_repeat(LOG_ERROR, "scan_refused",
-                       "Redis refuses SCAN; streams that globs match are not found", "cause",
-                       reply->type == REPLY_ERROR ? reply->text : "", NULL);
-        scan_lost(w);
-        control_end(w->control);
-        if (is_forbidden)
-            fatal(w, &why);
-        return;
-    }
-    const char *pattern = w->patterns[w->scanning];
-    for (uint32_t i = 0; i < reply->elements[1]->count; i++) {
-        const struct reply *name = reply->elements[1]->elements[i];
-        if (!keys_is_ours(name->text, name->len) && is_readable_name(w, name))
-            add_stream(w, name->text, name->len, pattern,
-                       w->is_scanned || w->is_known_pattern[w->scanning]);
-    }
-    snprintf(w->scan_cursor, sizeof w->scan_cursor, "%s", reply->elements[0]->text);
-    if (strcmp(w->scan_cursor, "0") == 0)
-        w->scanning++;
-    if (w->scanning < w->pattern_count) {
-        scan(w);
-        return;
-    }
-    w->scanning = 0;
-    if (!w->is_scanned)
-        open_partitions(w);
-    if (w->has_new_streams)
-        for (size_t i = 0; i < w->held_count; i++)
-            if (probe_has_unknown(w->held[i]->partition))
-                partition_take_sources(w->held[i]->partition);
-    w->has_new_streams = false;
-    control_end(w->control);
-}
-
-static void scan(void *context)
-{
-    struct worker *w = context;
-    struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
-    command_append(out, "SCAN", w->scan_cursor, "MATCH", w->patterns[w->scanning], "COUNT", "1000",
-                   "TYPE", "stream", NULL);
-    talk_expect(control_talk(w->control), "SCAN");
-    talk_send(control_talk(w->control), on_scan, w);
-}
-
-/* ── leases
- * ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+/* ── other rules
+ * ─────────────────────────────────────────────────────────────────────────────────────────────────────
  */
 
-/* A command on the lease that will never be allowed. */
-static bool is_forbidden(struct held *held, const struct reply *const *replies, size_t count,
-                         struct error *why)
+static void go_on(void *context)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!reply_is_error(replies[i], "NOPERM"))
-            continue;
-        char what[64];
-        snprintf(what, sizeof what, "%s :lease", talk_what(control_talk(held->worker->control), i));
-        owner_explain_refusal(partition_owner(held->partition), replies[i], what, why);
-        return true;
+    struct worker *w = context;
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_partition(w->shares[i]) != NULL)
+            partition_go_on(share_partition(w->shares[i]));
+}
+
+static void part(void *context)
+{
+    struct worker *w = context;
+    w->home.is_parting = true;
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_partition(w->shares[i]) != NULL)
+            partition_part(share_partition(w->shares[i]));
+    reload_look(w->reload);
+}
+
+static bool is_parted(void *context)
+{
+    const struct worker *w = context;
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_partition(w->shares[i]) != NULL &&
+            !partition_is_parted(share_partition(w->shares[i])))
+            return false;
+    return true;
+}
+
+static void swap(void *context, struct rulebook *book)
+{
+    struct worker *w = context;
+    struct rulebook *before = w->home.book;
+    bool was_scanned = globs_are_scanned(w->home.globs);
+    rulebook_inherit(book, before);
+    (void)rulebook_wake(book, NULL); /* not the first on this thread */
+    w->home.book = book;
+    w->home.is_parting = false;
+    for (size_t i = 0; i < w->share_count; i++) {
+        struct partition *p = share_partition(w->shares[i]);
+        if (p != NULL && partition_attach(p, book))
+            partition_take_sources(p);
     }
-    return false;
-}
-
-static void on_lease_changed(void *context, const struct reply *const *replies, size_t count)
-{
-    struct held *held = context;
-    struct error why;
-    held->is_renewing = false;
-    if (is_forbidden(held, replies, count, &why)) {
-        control_end(held->worker->control);
-        fatal(held->worker, &why);
-        return;
-    }
-    held->renew_at_ms = clock_now_ms() + (uint64_t)held->worker->config->lease_ms / 3;
-    if (replies[count - 1]->type != REPLY_ARRAY)
-        held->renew_at_ms = clock_now_ms(); /* it changed in between: look again */
-    control_end(held->worker->control);
-}
-
-static void on_lease_read(void *context, const struct reply *const *replies, size_t count)
-{
-    struct held *held = context;
-    struct worker *w = held->worker;
-    const struct keys *k = partition_keys(held->partition);
-    bool is_mine = reply_is_text(replies[count - 1], partition_owner(held->partition)->token);
-    struct buf *out;
-    if (!is_mine) {
-        command_append(link_out(control_link(w->control)), "UNWATCH", NULL);
-        link_expect(control_link(w->control), NULL, NULL, NULL, 0);
-        link_flush(control_link(w->control));
-        held->is_renewing = false;
-        held->renew_at_ms = 0;
-        control_end(w->control);
-        if (!held->is_drained)
-            partition_recover(held->partition, "lease_lost",
-                              "the lease expired or is somebody else's");
-        return;
-    }
-    out = talk_begin(control_talk(w->control), control_link(w->control));
-    command_append(out, "MULTI", NULL);
-    talk_expect(control_talk(w->control), "MULTI");
-    command_append(out, "PEXPIRE", k->lease.data, log_number(w->config->lease_ms), NULL);
-    talk_expect(control_talk(w->control), "PEXPIRE");
-    command_append(out, "EXEC", NULL);
-    talk_expect(control_talk(w->control), "EXEC");
-    talk_send(control_talk(w->control), on_lease_changed, held);
-}
-
-static void read_lease(struct held *held, talk_done_call *done)
-{
-    struct worker *w = held->worker;
-    const struct keys *k = partition_keys(held->partition);
-    struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
-    command_append(out, "WATCH", k->lease.data, NULL);
-    talk_expect(control_talk(w->control), "WATCH lease");
-    command_append(out, "GET", k->lease.data, NULL);
-    talk_expect(control_talk(w->control), "GET lease");
-    talk_send(control_talk(w->control), done, held);
-}
-
-static void renew(void *context)
-{
-    read_lease(context, on_lease_read);
-}
-
-static void renew_lost(void *context)
-{
-    struct held *held = context;
-    held->is_renewing = false;
-}
-
-static void on_given_back(struct held *held)
-{
-    struct worker *w = held->worker;
-    held->is_given_back = true;
-    for (size_t i = 0; i < w->held_count; i++)
-        if (!w->held[i]->is_given_back)
-            return;
-    w->callbacks.on_stopped(w->context);
-}
-
-static void on_deleted(void *context, const struct reply *const *replies, size_t count)
-{
-    struct held *held = context;
-    struct error why;
-    if (is_forbidden(held, replies, count, &why))
-        log_line(LOG_WARN, "lease_stays", "the lease was not given back and expires by itself",
-                 "cause", why.text, NULL);
-    control_end(held->worker->control);
-    on_given_back(held);
-}
-
-static void on_lease_read_back(void *context, const struct reply *const *replies, size_t count)
-{
-    struct held *held = context;
-    struct worker *w = held->worker;
-    const struct keys *k = partition_keys(held->partition);
-    if (!reply_is_text(replies[count - 1], partition_owner(held->partition)->token)) {
-        control_end(w->control);
-        on_given_back(held);
-        return;
-    }
-    struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
-    command_append(out, "MULTI", NULL);
-    talk_expect(control_talk(w->control), "MULTI");
-    command_append(out, "DEL", k->lease.data, NULL);
-    talk_expect(control_talk(w->control), "DEL");
-    command_append(out, "EXEC", NULL);
-    talk_expect(control_talk(w->control), "EXEC");
-    talk_send(control_talk(w->control), on_deleted, held);
-}
-
-static void begin_giving_back(void *context)
-{
-    read_lease(context, on_lease_read_back);
-}
-
-static void give_back_lost(void *context)
-{
-    on_given_back(context);
-}
-
-static void give_back(struct held *held)
-{
-    struct control_job job = {.begin = begin_giving_back, .lost = give_back_lost, .context = held};
-    if (held->renew_at_ms == 0)
-        on_given_back(held); /* never ours */
-    else
-        control_add(held->worker->control, &job);
-}
-
-/* Events a second since the last look, for the status. */
-static void measure(struct held *held, uint64_t now_ms)
-{
-    struct pipeline_counts counts;
-    pipeline_count(partition_pipeline(held->partition), &counts);
-    if (held->then_ms > 0 && now_ms > held->then_ms)
-        held->events_per_s =
-            (double)(counts.events - held->events_then) * 1000 / (double)(now_ms - held->then_ms);
-    held->events_then = counts.events;
-    held->then_ms = now_ms;
+    w->callbacks.on_rules(w->context, book);
+    collect_streams(w);
+    if (w->is_open || (w->has_looked && !globs_are_there(w->home.globs)))
+        take_new_streams(w, false);
+    go_on(w);
+    if (!globs_are_scanned(w->home.globs) && was_scanned && control_is_up(w->home.control))
+        globs_scan(w->home.globs); /* else one is on its way, or comes with the link */
+    rulebook_release(before);
 }
 
 /* ── ticking
@@ -558,16 +377,16 @@ static void on_time(void *context, const struct reply *const *replies, size_t co
     struct worker *w = context;
     (void)count;
     set_clock(w, replies[0]);
-    control_end(w->control);
+    control_end(w->home.control);
 }
 
 static void ask_time(void *context)
 {
     struct worker *w = context;
-    struct buf *out = talk_begin(control_talk(w->control), control_link(w->control));
+    struct buf *out = talk_begin(control_talk(w->home.control), control_link(w->home.control));
     command_append(out, "TIME", NULL);
-    talk_expect(control_talk(w->control), "TIME");
-    talk_send(control_talk(w->control), on_time, w);
+    talk_expect(control_talk(w->home.control), "TIME");
+    talk_send(control_talk(w->home.control), on_time, w);
 }
 
 static void tick(void *context)
@@ -576,36 +395,30 @@ static void tick(void *context)
     uint64_t now = clock_now_ms();
     loop_timer_start(w->tick_timer, TICK_MS);
     log_flush_held(now);
-    if (!control_is_up(w->control))
+    if (!control_is_up(w->home.control))
         return;
     if (!w->has_looked) {
-        if (!control_is_busy(w->control))
-            control_add(w->control, &(struct control_job){.begin = look, .context = w});
+        if (!control_is_busy(w->home.control))
+            control_add(w->home.control, &(struct control_job){.begin = look, .context = w});
         return;
     }
-    for (size_t i = 0; i < w->held_count; i++) {
-        struct held *held = w->held[i];
-        if (held->renew_at_ms == 0 || held->is_renewing || now < held->renew_at_ms ||
-            partition_phase(held->partition) != PARTITION_OWNED)
-            continue;
-        held->is_renewing = true;
-        control_add(w->control,
-                    &(struct control_job){.begin = renew, .lost = renew_lost, .context = held});
-    }
-    if (control_is_busy(w->control) || w->is_stopping)
+    for (size_t i = 0; i < w->share_count; i++)
+        share_tick(w->shares[i], now);
+    if (control_is_busy(w->home.control) || w->is_stopping)
         return;
     if (now >= w->probe_at_ms) {
         w->probe_at_ms = now + PROBE_EVERY_MS;
-        control_add(w->control, &(struct control_job){.begin = ask_time, .context = w});
-        for (size_t i = 0; i < w->held_count; i++) {
-            measure(w->held[i], now);
-            probe_add(w->probe, w->held[i]->partition);
+        control_add(w->home.control, &(struct control_job){.begin = ask_time, .context = w});
+        for (size_t i = 0; i < w->share_count; i++) {
+            share_measure(w->shares[i], now);
+            if (share_state(w->shares[i]) == SHARE_OPEN)
+                probe_add(w->probe, share_partition(w->shares[i]));
         }
     }
-    if (w->pattern_count > 0 && (now >= w->scan_at_ms || !w->is_scanned)) {
+    if (globs_are_there(w->home.globs) &&
+        (now >= w->scan_at_ms || !globs_are_scanned(w->home.globs))) {
         w->scan_at_ms = now + SCAN_EVERY_MS;
-        control_add(w->control,
-                    &(struct control_job){.begin = scan, .lost = scan_lost, .context = w});
+        globs_scan(w->home.globs);
     }
 }
 
@@ -617,12 +430,11 @@ static void on_control_up(void *context)
 {
     struct worker *w = context;
     if (w->is_told_away)
-        log_line(LOG_INFO, "redis_back", "Redis is there", "url", w->url.shown, NULL);
+        log_line(LOG_INFO, "redis_back", "Redis is there", "url", w->home.url.shown, NULL);
     w->is_told_away = false;
-    control_add(w->control, &(struct control_job){.begin = look, .context = w});
-    if (w->pattern_count > 0)
-        control_add(w->control,
-                    &(struct control_job){.begin = scan, .lost = scan_lost, .context = w});
+    control_add(w->home.control, &(struct control_job){.begin = look, .context = w});
+    if (globs_are_there(w->home.globs))
+        globs_scan(w->home.globs);
 }
 
 static void on_control_down(void *context, const struct error *why)
@@ -632,8 +444,8 @@ static void on_control_down(void *context, const struct error *why)
         fatal(w, why);
         return;
     }
-    log_repeat(LOG_WARN, "redis_away", "no connection to Redis; trying again", "url", w->url.shown,
-               "cause", why->text, NULL);
+    log_repeat(LOG_WARN, "redis_away", "no connection to Redis; trying again", "url",
+               w->home.url.shown, "cause", why->text, NULL);
     w->is_told_away = true;
 }
 
@@ -646,34 +458,55 @@ static void on_stop_timer(void *context)
     w->callbacks.on_stopped(w->context);
 }
 
-int worker_create(struct loop *loop, const struct config *config, struct rulebook *book,
-                  const struct worker_callbacks *callbacks, void *context, struct worker **out,
-                  struct error *error)
+int worker_create(const struct worker_options *options, const struct worker_callbacks *callbacks,
+                  void *context, struct worker **out, struct error *error)
 {
     static const struct control_callbacks control_callbacks = {.on_up = on_control_up,
                                                                .on_down = on_control_down};
+    static const struct globs_callbacks globs_callbacks = {
+        .on_stream = on_stream, .on_scanned = on_scanned, .on_fatal = on_fatal};
+    static const struct reload_callbacks reload_callbacks = {
+        .part = part, .is_parted = is_parted, .swap = swap, .go_on = go_on};
+    const struct config *config = options->config;
+    struct rulebook *book = options->book;
     struct worker *w = calloc(1, sizeof *w);
     if (w == NULL)
         abort();
-    w->loop = loop;
-    w->config = config;
-    w->book = book;
+    w->home = (struct share_home){.config = config,
+                                  .book = book,
+                                  .loop = options->loop,
+                                  .slot = options->slot,
+                                  .token = options->token,
+                                  .blames = &w->blames};
     w->callbacks = *callbacks;
     w->context = context;
     w->started_ms = clock_now_ms();
-    snprintf(w->scan_cursor, sizeof w->scan_cursor, "0");
-    int failed = redis_url_parse(config->redis, &w->url, error);
+    int failed = redis_url_parse(config->redis, &w->home.url, error);
+    if (failed == 0)
+        failed = rulebook_wake(book, error);
     if (failed != 0) {
         free(w);
         return failed;
     }
     char name[192];
     snprintf(name, sizeof name, "tidemill-%s-control", config->group);
-    struct link_options options = {.url = &w->url, .name = name};
-    w->control = control_create(loop, &options, &control_callbacks, w);
-    w->tick_timer = loop_timer_open(loop, tick, w);
-    w->stop_timer = loop_timer_open(loop, on_stop_timer, w);
-    w->probe = probe_create(w->control, config->group);
+    struct link_options link_options = {.url = &w->home.url, .name = name};
+    w->home.control = control_create(w->home.loop, &link_options, &control_callbacks, w);
+    w->tick_timer = loop_timer_open(w->home.loop, tick, w);
+    w->stop_timer = loop_timer_open(w->home.loop, on_stop_timer, w);
+    w->probe = probe_create(w->home.control, config->group);
+    w->home.globs =
+        globs_create(w->home.control, config->group, w->home.url.user, &globs_callbacks, w);
+    struct rulebook_options book_options = {
+        .config = config,
+        .dir = config->rules,
+        .registry = rulebook_registry(book),
+        .load_ms = 2 * (uint64_t)config->limits.load_ms, /* it was validated within one */
+    };
+    w->reload =
+        reload_create(w->home.loop, &book_options, rulebook_note(book), &reload_callbacks, w);
+    rulebook_keep(book);
+    reload_adopt(w->reload, book);
     *out = w;
     return 0;
 }
@@ -682,25 +515,26 @@ void worker_destroy(struct worker *w)
 {
     if (w == NULL)
         return;
-    for (size_t i = 0; i < w->held_count; i++) {
-        partition_destroy(w->held[i]->partition);
-        free(w->held[i]);
-    }
-    free(w->held);
+    for (size_t i = 0; i < w->share_count; i++)
+        share_destroy(w->shares[i]);
+    free(w->shares);
     probe_destroy(w->probe);
-    control_destroy(w->control);
-    commands_destroy(w->commands);
+    control_destroy(w->home.control);
+    commands_destroy(w->home.commands);
     loop_timer_close(w->tick_timer);
     loop_timer_close(w->stop_timer);
-    free(w->patterns);
-    free(w->is_known_pattern);
+    globs_destroy(w->home.globs);
+    rulebook_on_unused(w->home.book, NULL, NULL); /* nobody is kept waiting any more */
+    rulebook_release(w->home.book);
+    reload_destroy(w->reload);
+    blames_fini(&w->blames);
     free(w);
 }
 
 void worker_start(struct worker *w)
 {
     collect_streams(w);
-    control_open(w->control);
+    control_open(w->home.control);
     loop_timer_start(w->tick_timer, TICK_MS);
 }
 
@@ -709,24 +543,64 @@ void worker_stop(struct worker *w)
     if (w->is_stopping)
         return;
     w->is_stopping = true;
+    reload_stop(w->reload);
     loop_timer_start(w->stop_timer, STOP_MS);
-    if (w->held_count == 0 || !w->is_scanned) {
-        w->callbacks.on_stopped(w->context);
-        return;
+    for (size_t i = 0; i < w->share_count; i++)
+        share_leave(w->shares[i]);
+    check_stopped(w);
+}
+
+void worker_take(struct worker *w, const char *tag, size_t len, enum message_later later)
+{
+    struct share *share = find_share(w, tag, len);
+    if (share == NULL)
+        share = add_share(w, tag, len); /* its streams are still to be found */
+    share_set_told(share);
+    share_want(share, later);
+    open_when_wanted(w, share);
+}
+
+void worker_rest(struct worker *w)
+{
+    w->is_resting = true;
+    for (size_t i = 0; i < w->share_count; i++)
+        share_leave(w->shares[i]);
+}
+
+void worker_resume(struct worker *w)
+{
+    w->is_resting = false;
+    for (size_t i = 0; i < w->share_count; i++)
+        open_when_wanted(w, w->shares[i]);
+}
+
+void worker_blame(struct worker *w, const struct blame *blame)
+{
+    blames_add(&w->blames, blame);
+    for (size_t i = 0; i < w->share_count; i++) {
+        struct partition *partition = share_partition(w->shares[i]);
+        if (partition != NULL && strcmp(partition_name(partition), blame->partition) == 0)
+            pipeline_blame(partition_pipeline(partition), blame);
     }
-    for (size_t i = 0; i < w->held_count; i++)
-        partition_drain(w->held[i]->partition);
+}
+
+void worker_take_edition(struct worker *w, struct edition *edition, reload_done_call *done,
+                         void *context)
+{
+    reload_take(w->reload, edition, done, context);
 }
 
 void worker_status(struct worker *w, struct buf *json)
 {
-    struct status status = {.config = w->config,
-                            .book = w->book,
-                            .url = w->url.shown,
-                            .is_connected = control_is_up(w->control),
+    struct status status = {.config = w->home.config,
+                            .book = w->home.book,
+                            .url = w->home.url.shown,
+                            .is_connected = control_is_up(w->home.control),
                             .up_ms = clock_now_ms() - w->started_ms};
     status_begin(&status, json);
-    for (size_t i = 0; i < w->held_count; i++)
-        status_add_partition(&status, json, w->held[i]->partition, w->held[i]->events_per_s);
+    for (size_t i = 0; i < w->share_count; i++)
+        if (share_partition(w->shares[i]) != NULL)
+            status_add_partition(&status, json, share_partition(w->shares[i]),
+                                 share_events_per_s(w->shares[i]));
     status_end(&status, json);
 }

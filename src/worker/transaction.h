@@ -1,0 +1,37 @@
+/* transaction.h: what a transaction says besides the effects and letters of rules: the states that
+ * they left, where the streams stand now, and what the consumer groups show of that. */
+#ifndef TIDEMILL_WORKER_TRANSACTION_H
+#define TIDEMILL_WORKER_TRANSACTION_H
+
+#include "rules/rulebook.h"
+#include "rules/state.h"
+#include "stream/commit.h"
+#include "stream/owner.h"
+
+/* Memory that is used again by the next one. Begins as zeroes. */
+struct transaction {
+    struct buf fields, range;
+};
+
+void transaction_fini(struct transaction *t);
+
+/* HSET and HDEL for the states that changed, by rule, in commands of bounded length. */
+void transaction_add_states(struct commit *commit, const struct keys *keys,
+                            const struct rulebook *book, struct states *states);
+
+struct transaction_marks {
+    bool has_new_sources; /* also sources that have not moved: new ones, corrected counts */
+    bool is_foreign;      /* it writes keys that are not ours: ctl.unverified until the next one */
+    bool has_unverified;  /* ctl.unverified stands */
+    const char *note;     /* a new ctl.note, or NULL */
+};
+
+/* HSET ctl: offsets, counts, commits + 1. The sources' `sent` are where they will be. */
+void transaction_add_positions(struct transaction *t, struct commit *commit, struct owner *o,
+                               const struct transaction_marks *marks);
+
+/* XGROUP SETID or CREATE. has_entries_read: Redis knows ENTRIESREAD (7.0). */
+void transaction_add_groups(struct commit *commit, struct owner *o, bool has_new_sources,
+                            bool has_entries_read);
+
+#endif

@@ -1,0 +1,28 @@
+/* work.h: a part of a read batch on its way through the pipeline, or a letter that is tried again.
+ */
+#ifndef TIDEMILL_WORKER_WORK_H
+#define TIDEMILL_WORKER_WORK_H
+
+#include "stream/reader.h"
+#include "worker/alone.h"
+#include "worker/retry.h"
+
+/* All zeroes: there is none. */
+struct work {
+    struct read_batch *batch;
+    uint32_t first, count;      /* its entries are batch->entries[first .. first + count) */
+    struct retry retry;         /* when it is a letter to try again */
+    struct stream_id inbox_id;  /* of that letter */
+    struct alone_choice choice; /* when something is run alone */
+    struct rulebook *book;      /* in flight: what computed it, kept */
+};
+
+void work_forget(struct work *work);
+
+/* The event of a letter, or the first entry. */
+struct batch_entry *work_first_entry(struct work *work);
+
+/* It is sent: moves the sources of its entries. True: there was something to move. */
+bool work_advance(const struct work *work);
+
+#endif
