@@ -227,7 +227,8 @@ static size_t ask_for_value(void *context, struct buf *out)
     return 1;
 }
 
-/* Expiry and version stay; a value that nobody can read is replaced by a fresh one. */
+/* Expiry and version stay, unless another version is asked for; a value that nobody can read is
+ * replaced by a fresh one. */
 static void hear_value(void *context, size_t index, const struct reply *reply)
 {
     struct state *s = context;
@@ -235,6 +236,8 @@ static void hear_value(void *context, size_t index, const struct reply *reply)
     (void)index;
     if (reply->type == REPLY_STRING && state_value_read(reply->text, reply->len, &value, NULL) != 0)
         value = (struct state_value){.version = FIRST_VERSION};
+    if (s->config->state_version > 0)
+        value.version = (uint64_t)s->config->state_version;
     value.packed = s->packed.data;
     value.len = s->packed.len;
     s->value.len = 0;

@@ -1,35 +1,20 @@
-/* status.c: `tidemill status`: asks the running engine over its control socket (worker/status.h
+/* status.c: `tidemill status`: asks the running engine over its control socket (supervisor/report.h
  * says what it answers). */
 #include "base/terminal.h"
+#include "cli/answer.h"
 #include "cli/cli.h"
-#include "cli/socket.h"
 #include "cli/table.h"
-#include "codec/json.h"
-#include "codec/msgpack.h"
+#include "supervisor/socket.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static const struct msgpack_limits LIMITS = {.depth = 16, .elements = 1u << 24};
-
-/* The value of `name` in the map at `map`, or NULL. */
-static const struct token *find(const struct token *map, const char *name)
-{
-    const struct token *t = map + 1;
-    for (uint32_t i = 0; map->type == TOKEN_MAP && i < map->len; i++) {
-        const struct token *value = t + 1;
-        if (t->type == TOKEN_STRING && t->len == strlen(name) &&
-            memcmp(t->bytes, name, t->len) == 0)
-            return value;
-        t = value + value->size;
-    }
-    return NULL;
-}
+enum { ANSWER_SECONDS = 5 };
 
 static void add_cell(struct table *table, const struct token *map, const char *name)
 {
-    const struct token *value = find(map, name);
+    const struct token *value = answer_find(map, name);
     char text[64] = "-";
     if (value != NULL && value->type == TOKEN_STRING) {
         table_add(table, value->bytes, value->len);
@@ -78,7 +63,7 @@ static void show_streams(struct buf *out, const struct token *partitions)
     const struct token *partition = partitions + 1;
     add_head(&table, names, heads);
     for (uint32_t i = 0; i < partitions->len; i++, partition += partition->size) {
-        const struct token *streams = find(partition, "streams");
+        const struct token *streams = answer_find(partition, "streams");
         const struct token *stream = streams + 1;
         for (uint32_t k = 0; streams != NULL && k < streams->len; k++, stream += stream->size)
             add_row(&table, stream, names);
@@ -87,18 +72,45 @@ static void show_streams(struct buf *out, const struct token *partitions)
     table_fini(&table);
 }
 
+/* Why the folder is not what runs, as `check` says it. */
+static void show_problems(struct buf *out, const struct token *problems)
+{
+    struct table table = {.columns = 1};
+    const struct token *problem = problems + 1;
+    if (problems == NULL || problems->len == 0)
+        return;
+    table_add_text(&table, "REFUSED");
+    for (uint32_t i = 0; i < problems->len; i++, problem += problem->size) {
+        struct buf line = {0};
+        answer_write_problem(&line, problem);
+        table_add(&table, line.data, line.len);
+        buf_fini(&line);
+    }
+    buf_append_text(out, "\n");
+    table_print(&table, out, 0, terminal_has_colour(STDOUT_FILENO));
+    table_fini(&table);
+}
+
 static void show(struct buf *out, const struct token *status)
 {
-    static const char *const rule_names[] = {"name", "version", "file", "failed", "skipped", NULL};
-    static const char *const rule_heads[] = {"RULE", "VERSION", "FILE", "FAILED", "SKIPPED"};
+    static const char *const rule_names[] = {"name",        "version", "file",    "events",
+                                             "failed",      "skipped", "failing", "fed_back",
+                                             "rolled_back", NULL};
+    static const char *const rule_heads[] = {"RULE",    "VERSION",  "FILE",
+                                             "EVENTS",  "FAILED",   "SKIPPED",
+                                             "FAILING", "FED BACK", "ROLLED BACK"};
     static const char *const partition_names[] = {"name",    "state",      "events_per_s",
                                                   "events",  "effects",    "letters",
                                                   "commits", "state_keys", NULL};
     static const char *const partition_heads[] = {"PARTITION", "STATE",   "EVENTS/S", "EVENTS",
                                                   "EFFECTS",   "LETTERS", "COMMITS",  "STATES"};
+    static const char *const worker_names[] = {"pid",        "up_ms",      "restarts",
+                                               "partitions", "responding", NULL};
+    static const char *const worker_heads[] = {"WORKER", "UP MS", "RESTARTS", "PARTITIONS",
+                                               "RESPONDING"};
     static const char *const line[] = {"group", "redis", "connected", "pid", "version"};
     for (size_t i = 0; i < sizeof line / sizeof *line; i++) {
-        const struct token *value = find(status, line[i]);
+        const struct token *value = answer_find(status, line[i]);
         if (value == NULL)
             continue;
         buf_printf(out, "%s%s ", i > 0 ? "   " : "", line[i]);
@@ -110,9 +122,12 @@ static void show(struct buf *out, const struct token *status)
             buf_append_text(out, value->type == TOKEN_TRUE ? "yes" : "no");
     }
     buf_append_text(out, "\n\n");
-    show_list(out, find(status, "rules"), rule_names, rule_heads);
+    show_list(out, answer_find(status, "workers"), worker_names, worker_heads);
     buf_append_text(out, "\n");
-    const struct token *partitions = find(status, "partitions");
+    show_list(out, answer_find(status, "rules"), rule_names, rule_heads);
+    show_problems(out, answer_find(status, "problems"));
+    buf_append_text(out, "\n");
+    const struct token *partitions = answer_find(status, "partitions");
     show_list(out, partitions, partition_names, partition_heads);
     buf_append_text(out, "\n");
     if (partitions != NULL)
@@ -126,15 +141,13 @@ int cli_status(const struct config *config, int argc, char **argv)
     struct error error;
     (void)argc;
     (void)argv;
-    int failed = control_socket_ask(config->control, "status", &answer, &error);
+    int failed = control_socket_ask(config->control, "status", ANSWER_SECONDS, &answer, &error);
     if (failed != 0)
         goto out;
     if (config->is_json) {
         buf_append(&out, answer.data, answer.len);
     } else {
-        failed = json_to_msgpack(answer.data, answer.len, LIMITS.depth, &packed, &error);
-        if (failed == 0)
-            failed = msgpack_tokens(packed.data, packed.len, &LIMITS, &tokens, &error);
+        failed = answer_read(&answer, &packed, &tokens, &error);
         if (failed == 0)
             show(&out, tokens.list);
     }

@@ -11,6 +11,8 @@ const struct command command_table[COMMAND_COUNT] = {
             "Reads the streams that the rules in DIR ask for, runs the rules on every event, and "
             "writes state, output and position back to Redis in one transaction: each event "
             "counts exactly once, whatever dies.\n\n"
+            "An edited rule is live a moment after it is saved, and keeps its state; one with a "
+            "mistake changes nothing. See tidemill reload and rollback.\n\n"
             "A second run with the same group stands by and takes over when the first one ends. "
             "SIGTERM and SIGINT finish the batch and exit.",
         .examples =
@@ -77,14 +79,17 @@ const struct command command_table[COMMAND_COUNT] = {
         .name = "state", .summary = "list, get, set and delete a rule's state",
         .usage = "list RULE [--match GLOB] [--count N] [OPTIONS]\n"
                  "get RULE KEY [OPTIONS]\n"
-                 "set RULE KEY JSON [OPTIONS]\n"
+                 "set RULE KEY JSON [--state-version N] [OPTIONS]\n"
                  "delete RULE KEY [OPTIONS]",
         .arguments_least = 2, .arguments_most = 4,
         .about =
             "Looks at what a rule remembers for a key, and changes it. All of it is safe beside a "
             "running engine, which reads a changed state anew before its next event.\n\n"
             "set keeps the expiry that the state had; a state that is new does not expire before "
-            "the rule writes it again, since the time to live is known to the rule alone.",
+            "the rule writes it again, since the time to live is known to the rule alone. It keeps "
+            "the version, too, so write what the rule's state.version of that number would read, "
+            "or say --state-version: a state below the rule's version is migrated when the rule "
+            "next reads it.",
         .examples =
             "tidemill state list cart --match 'u1*'\n"
             "tidemill state get cart u17\n"
@@ -94,6 +99,27 @@ const struct command command_table[COMMAND_COUNT] = {
         .about = "Asks the running engine of this group over its control socket.",
         .examples = "tidemill status\n"
                     "tidemill status --json | jq .rules\n"},
+    [COMMAND_RELOAD] = {
+        .name = "reload", .summary = "load edited rules now", .usage = "[OPTIONS]",
+        .about =
+            "Makes the running engine of this group read its rules folder, and waits until every "
+            "worker runs what it holds; prints which rules changed. A saved edit is live without "
+            "it: this is for folders that cannot be watched, and for scripts that want to know "
+            "the outcome.\n\n"
+            "A file with a mistake is reported as file:line: message and keeps its last good "
+            "version; the exit status is then 1.",
+        .examples = "tidemill reload && echo live\n"},
+    [COMMAND_ROLLBACK] = {
+        .name = "rollback", .summary = "bring a rule's version before back",
+        .usage = "RULE [OPTIONS]",
+        .arguments_least = 1, .arguments_most = 1,
+        .about =
+            "Brings the version of RULE that ran before the present one back at once, with the "
+            "libraries that it had; again, and it is the one before that. It holds until the "
+            "rule's file is edited or the engine restarts: then the folder counts again.\n\n"
+            "Refused when state.version differs between the two, since the older one could not "
+            "read the states that the newer one has written.",
+        .examples = "tidemill rollback pricing\n"},
 };
 /* clang-format on */
 

@@ -14,6 +14,8 @@ enum command_id {
     COMMAND_DLQ,
     COMMAND_STATE,
     COMMAND_STATUS,
+    COMMAND_RELOAD,
+    COMMAND_ROLLBACK,
     COMMAND_COUNT
 };
 

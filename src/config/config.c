@@ -177,11 +177,6 @@ static int check_whole(enum command_id id, const struct config *c, struct error 
                          ", so that a rule that is stuck is stopped before the lease runs out",
                          c->file == NULL ? "" : c->file, c->file == NULL ? "" : ": ", c->lease_ms,
                          CONFIG_LEASE_PER_HARD, c->limits.hard_ms, lease_least);
-    if (id == COMMAND_RUN && c->workers != 1)
-        return error_set(error, ERROR_SYSTEM,
-                         "workers is %" PRId64
-                         ", but this version runs one worker only; leave it out",
-                         c->workers);
     if (id == COMMAND_RUN && strcmp(c->http, "off") != 0)
         return error_set(
             error, ERROR_SYSTEM,

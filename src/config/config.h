@@ -58,9 +58,12 @@ struct config {
     int partition; /* 1: every stream without a hash tag is a partition of its own; 0: they form one
                       together */
     bool allow_eviction;
-    int64_t workers;
+    int64_t workers; /* 0: as many as there are partitions, up to the cores */
     int64_t batch_events, batch_ms, lease_ms, dlq_maxlen, future_ms, state_cache_mb;
     struct config_limits limits;
+    struct {
+        int64_t in_a_row, percent; /* failed events, and of the last 1,000 */
+    } failing;
 
     struct config_stream *streams;
     size_t stream_count;
@@ -82,9 +85,10 @@ struct config {
         const char *rule, *reason; /* NULL: any */
         bool is_all, is_sure;
     } dlq;
-    const char *match; /* state list: a glob, or NULL */
-    const char *tag;   /* the one partition meant, or NULL */
-    int64_t count;     /* how many at most; 0: all */
+    const char *match;     /* state list: a glob, or NULL */
+    const char *tag;       /* the one partition meant, or NULL */
+    int64_t count;         /* how many at most; 0: all */
+    int64_t state_version; /* state set; 0: as it was */
     bool is_json;
 
     bool wants_help;    /* --help was given: nothing else was looked at */

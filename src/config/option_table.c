@@ -13,6 +13,7 @@
 #define DLQ COMMAND_BIT(COMMAND_DLQ)
 #define STATE COMMAND_BIT(COMMAND_STATE)
 #define STATUS COMMAND_BIT(COMMAND_STATUS)
+#define ASK (STATUS | COMMAND_BIT(COMMAND_RELOAD) | COMMAND_BIT(COMMAND_ROLLBACK))
 #define AT(field) .at = offsetof(struct config, field)
 #define AT_STREAM(field) .home = HOME_STREAM, .at = offsetof(struct config_stream, field)
 #define AT_OUTPUT(field) .home = HOME_OUTPUT, .at = offsetof(struct config_output, field)
@@ -79,7 +80,7 @@ const struct option option_table[] = {
              "unix://[USER:PASSWORD@]/PATH[?db=DB]"},
     {.name = "group", .flag = "--group", .environment = "TIDEMILL_GROUP", .path = "group",
      .type = OPTION_TEXT, .placeholder = "NAME", .standard = "tidemill",
-     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | STATUS,
+     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | ASK,
      .complaint = group_complaint, AT(group),
      .help = "the name of this deployment of rules, and of the consumer group that shows its "
              "position"},
@@ -123,14 +124,15 @@ const struct option option_table[] = {
      .help = "run on a Redis that may evict any key when its memory is full, and so lose state "
              "and position"},
     {.name = "control", .flag = "--control", .environment = "TIDEMILL_CONTROL", .path = "control",
-     .type = OPTION_PATH, .placeholder = "PATH", .commands = RUN | STATUS,
+     .type = OPTION_PATH, .placeholder = "PATH", .commands = RUN | ASK,
      .complaint = empty_complaint, AT(control),
      .help = "the unix socket over which a running engine answers; default by group, in your "
              "runtime directory"},
     {.name = "workers", .flag = "--workers", .environment = "TIDEMILL_WORKERS", .path = "workers",
-     .type = OPTION_INTEGER, .placeholder = "N", .standard = "1", .least = 1, .most = 256,
-     .commands = RUN, AT(workers), .is_hidden = true,
-     .help = "how many worker processes share the partitions"},
+     .type = OPTION_INTEGER, .placeholder = "N", .least = 1, .most = 256, .commands = RUN,
+     AT(workers),
+     .help = "how many worker processes share the partitions; default: as many as there are "
+             "partitions, up to the cores"},
     {.name = "http", .flag = "--http", .environment = "TIDEMILL_HTTP", .path = "http",
      .type = OPTION_TEXT, .placeholder = "ADDR:PORT", .standard = "off", .commands = RUN,
      .complaint = http_complaint, AT(http), .is_hidden = true,
@@ -186,6 +188,10 @@ const struct option option_table[] = {
     {.name = "state_count", .flag = "--count", .type = OPTION_INTEGER, .placeholder = "N",
      .least = 1, .most = INT64_MAX, .commands = STATE, AT(count),
      .help = "list at most N keys"},
+    {.name = "state_version", .flag = "--state-version", .type = OPTION_INTEGER, .placeholder = "N",
+     .least = 1, .most = INT32_MAX, .commands = STATE, AT(state_version),
+     .help = "set: the rule's state.version that this state is of; default: that of the state that "
+             "was there, else 1"},
     {.name = "tag", .flag = "--tag", .type = OPTION_TEXT, .placeholder = "TAG",
      .commands = DLQ | STATE, .complaint = tag_complaint, AT(tag),
      .help = "only the partition whose streams carry the hash tag {TAG}, with \"\" that of streams "
@@ -236,22 +242,33 @@ const struct option option_table[] = {
      .section = SECTION_SETTINGS, .commands = RUN, AT(state_cache_mb),
      .help = "how much recently used state is kept in memory"},
 
+    {.name = "failing_in_a_row", .path = "failing.in_a_row", .type = OPTION_INTEGER,
+     .placeholder = "N", .standard = "100", .least = 1, .most = 1000000000,
+     .section = SECTION_SETTINGS, .commands = RUN, AT(failing.in_a_row),
+     .help = "a rule that fails on so many events in a row is reported as failing"},
+    {.name = "failing_percent", .path = "failing.percent", .type = OPTION_INTEGER,
+     .placeholder = "N", .standard = "50", .least = 1, .most = 100, .section = SECTION_SETTINGS,
+     .commands = RUN, AT(failing.percent),
+     .help = "so is one that fails on more than so many percent of its last 1,000 events; 100: "
+             "none is"},
+
     /* Limits. */
     {.name = "rule_ms", .path = "limits.rule_ms", .type = OPTION_DURATION, .placeholder = "MS",
      .standard = "50", .least = 1, .most = 60000, .section = SECTION_LIMITS, .commands = RUN,
-     AT(limits.rule_ms), .is_hidden = true,
+     AT(limits.rule_ms),
      .help = "running time of one rule on one event"},
     {.name = "hard_ms", .path = "limits.hard_ms", .type = OPTION_DURATION, .placeholder = "MS",
      .standard = "1000", .least = 10, .most = 600000, .section = SECTION_LIMITS, .commands = RUN,
-     AT(limits.hard_ms), .is_hidden = true,
-     .help = "running time after which a worker that a rule has stuck is killed"},
+     AT(limits.hard_ms),
+     .help = "how much CPU time one rule may use on one event before its worker is killed; the event "
+             "becomes a dead letter"},
     {.name = "load_ms", .path = "limits.load_ms", .type = OPTION_DURATION, .placeholder = "MS",
      .standard = "5000", .least = 10, .most = 600000, .section = SECTION_LIMITS, .commands = RUN,
-     AT(limits.load_ms), .is_hidden = true,
+     AT(limits.load_ms),
      .help = "time to load the rules folder"},
     {.name = "vm_mb", .path = "limits.vm_mb", .type = OPTION_INTEGER, .placeholder = "MB",
      .standard = "256", .least = 16, .most = 65536, .section = SECTION_LIMITS, .commands = RUN,
-     AT(limits.vm_mb), .is_hidden = true,
+     AT(limits.vm_mb),
      .help = "memory of the rules of one worker"},
     {.name = "effects", .path = "limits.effects", .type = OPTION_INTEGER, .placeholder = "N",
      .standard = "1000", .least = 1, .most = 1000000, .section = SECTION_LIMITS, .commands = RUN,

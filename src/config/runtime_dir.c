@@ -52,11 +52,11 @@ static int check_folder(const char *folder, struct error *error)
     if (!S_ISDIR(info.st_mode))
         return error_set(error, ERROR_SYSTEM,
                          "%s is no folder; give another place with --control PATH", folder);
-    if (strncmp(folder, "/tmp/", 5) == 0 && (info.st_uid != geteuid() || (info.st_mode & 077) != 0))
+    if (strncmp(folder, "/tmp/", 5) == 0 && (info.st_uid != geteuid() || (info.st_mode & 022) != 0))
         return error_set(
             error, ERROR_SYSTEM,
-            "%s belongs to someone else or is open to others, who could command the engine: "
-            "remove it, chmod it to 700, or give another place with --control PATH",
+            "%s belongs to someone else or may be written by others, who could command the "
+            "engine: remove it, chmod go-w it, or give another place with --control PATH",
             folder);
     return 0;
 }

@@ -22,9 +22,9 @@ void runtime_dir_choose(const char *runtime_dir, uid_t user, const char *group, 
                         char *path, size_t size);
 
 /* Makes the folder of a socket's path ready before it is listened on: a folder that is made is
- * 0700, and one in /tmp must be ours and closed to others. Why: who can reach the socket can
- * command the engine, and anyone may make a folder of a known name in /tmp first. Errors:
- * ERROR_SYSTEM with the cure. */
+ * 0700, and one in /tmp must be ours and not writable by others. Why: anyone may make a folder of a
+ * known name in /tmp first, and who may write to it can put a socket of their own in the place of
+ * ours. (The socket itself is 0600.) Errors: ERROR_SYSTEM with the cure. */
 int runtime_dir_prepare(const char *socket_path, struct error *error);
 
 #endif

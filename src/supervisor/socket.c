@@ -1,5 +1,5 @@
 /* socket.c: see socket.h. */
-#include "cli/socket.h"
+#include "supervisor/socket.h"
 
 #include "base/log.h"
 #include "config/runtime_dir.h"
@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { QUESTION_MOST = 256, ANSWER_SECONDS = 5, CLIENTS_MOST = 32 };
+enum { QUESTION_MOST = 256, CLIENTS_MOST = 32 };
 
 struct asker {
     struct control_socket *socket;
@@ -32,7 +32,7 @@ struct control_socket {
     struct loop_io *io;
     int fd;
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
-    void (*write_status)(void *context, struct buf *);
+    control_question_call *on_question;
     void *context;
     struct asker *askers;
     unsigned asker_count;
@@ -49,9 +49,7 @@ static int set_address(const char *path, struct sockaddr_un *address, struct err
     return 0;
 }
 
-/* ── the engine's side
- * ────────────────────────────────────────────────────────────────────────────────────────────────
- */
+/* ── the engine's side ───────────────────────────────────────────────────────────────────── */
 
 static void asker_close(struct asker *a)
 {
@@ -66,16 +64,20 @@ static void asker_close(struct asker *a)
     free(a);
 }
 
-static void answer(struct asker *a)
+void control_answer(struct asker *a, const char *text, size_t len)
+{
+    buf_append(&a->answer, text, len);
+    buf_append_text(&a->answer, "\n");
+    loop_io_want(a->io, false, true);
+}
+
+/* Until it is answered, nothing is heard of it. */
+static void ask(struct asker *a)
 {
     char *end = memchr(a->question, '\n', a->question_len);
     *end = '\0';
-    if (strcmp(a->question, "status") == 0)
-        a->socket->write_status(a->socket->context, &a->answer);
-    else
-        buf_append_text(&a->answer, "{\"error\":\"unknown question\"}");
-    buf_append_text(&a->answer, "\n");
-    loop_io_want(a->io, false, true);
+    loop_io_want(a->io, false, false);
+    a->socket->on_question(a->socket->context, a, a->question);
 }
 
 static void on_asker(void *context, bool readable, bool writable)
@@ -90,7 +92,7 @@ static void on_asker(void *context, bool readable, bool writable)
         }
         a->question_len += got > 0 ? (size_t)got : 0;
         if (memchr(a->question, '\n', a->question_len) != NULL)
-            answer(a);
+            ask(a);
         else if (a->question_len == sizeof a->question)
             asker_close(a);
         return;
@@ -165,7 +167,7 @@ static int listen_at(struct control_socket *s, struct error *error)
 }
 
 int control_socket_open(struct loop *loop, const char *path, bool is_asked_for,
-                        void (*write_status)(void *context, struct buf *), void *context,
+                        control_question_call *on_question, void *context,
                         struct control_socket **out, struct error *error)
 {
     struct control_socket *s = calloc(1, sizeof *s);
@@ -173,7 +175,7 @@ int control_socket_open(struct loop *loop, const char *path, bool is_asked_for,
     if (s == NULL)
         abort();
     *s = (struct control_socket){
-        .loop = loop, .fd = -1, .write_status = write_status, .context = context};
+        .loop = loop, .fd = -1, .on_question = on_question, .context = context};
     snprintf(s->path, sizeof s->path, "%s", path);
     int failed =
         strlen(path) < sizeof s->path
@@ -199,27 +201,36 @@ int control_socket_open(struct loop *loop, const char *path, bool is_asked_for,
     return 0;
 }
 
-void control_socket_close(struct control_socket *s)
+static void drop(struct control_socket *s)
 {
-    if (s == NULL)
-        return;
     while (s->askers != NULL)
         asker_close(s->askers);
     loop_io_close(s->io);
     close(s->fd);
-    unlink(s->path);
     free(s);
 }
 
-/* ── the asking side
- * ──────────────────────────────────────────────────────────────────────────────────────────────────
- */
+void control_socket_close(struct control_socket *s)
+{
+    if (s == NULL)
+        return;
+    unlink(s->path);
+    drop(s);
+}
 
-int control_socket_ask(const char *path, const char *question, struct buf *answer_out,
-                       struct error *error)
+void control_socket_leave(struct control_socket *s)
+{
+    if (s != NULL)
+        drop(s);
+}
+
+/* ── the asking side ─────────────────────────────────────────────────────────────────────── */
+
+int control_socket_ask(const char *path, const char *question, unsigned patience_s,
+                       struct buf *answer_out, struct error *error)
 {
     struct sockaddr_un address;
-    struct timeval patience = {.tv_sec = ANSWER_SECONDS};
+    struct timeval patience = {.tv_sec = patience_s};
     char line[QUESTION_MOST];
     if (set_address(path, &address, error) != 0)
         return ERROR_USAGE;
@@ -246,8 +257,8 @@ int control_socket_ask(const char *path, const char *question, struct buf *answe
         if (got == 0)
             break;
         if (got < 0) {
-            failed = error_set(error, ERROR_TIMEOUT, "the engine on %s did not answer within %d s",
-                               path, ANSWER_SECONDS);
+            failed = error_set(error, ERROR_TIMEOUT, "the engine on %s did not answer within %u s",
+                               path, patience_s);
             break;
         }
         answer_out->len += (size_t)got;
