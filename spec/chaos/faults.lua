@@ -1,6 +1,9 @@
 -- faults.lua: what can go wrong, one function a kind. Each returns when it has struck, so that what follows is the survival.
 --
 -- They are drawn from `world.draw`, so that a seed repeats them as far as the machine's timing allows.
+local edits = require "spec.chaos.edits"
+local tree = require "spec.support.tree"
+local files = require "spec.support.files"
 local wait = require "spec.support.wait"
 
 local faults = {}
@@ -14,15 +17,26 @@ end
 
 -- The owner dies; the standby takes over when the lease has expired.
 function faults.kill(world)
-  local engine, place = world:wait_owner()
-  engine:kill()
+  local _, place = world:wait_owner()
+  world:kill(place)
   world:start(place)
+end
+
+-- One of the owner's workers dies; its successor is there at once, long before the lease has expired.
+function faults.kill_worker(world)
+  local engine = world:wait_owner()
+  local fence, commits = world:ctl("fence"), world:commits()
+  local workers = tree.workers(engine)
+  if #workers > 0 then
+    tree.send(workers[world.draw(#workers)], "KILL")
+    world:flow(is_taken_over(world, fence, commits), "a worker's successor")
+  end
 end
 
 -- Both die: nobody is there for a while.
 function faults.kill_all(world)
-  for place, engine in pairs(world.engines) do
-    engine:kill()
+  for place in pairs(world.engines) do
+    world:kill(place)
     world:start(place)
   end
 end
@@ -31,8 +45,17 @@ end
 function faults.zombie(world)
   local engine = world:wait_owner()
   local fence, commits = world:ctl("fence"), world:commits()
-  engine:signal("STOP")
+  tree.signal(engine, "STOP")
   world:flow(is_taken_over(world, fence, commits + 1), "a takeover from a stopped engine")
+  tree.signal(engine, "CONT")
+end
+
+-- Only the supervisor stops: its worker gives the partition back, and takes it again later.
+function faults.supervisor_stop(world)
+  local engine = world:wait_owner()
+  local fence, commits = world:ctl("fence"), world:commits()
+  engine:signal("STOP")
+  world:flow(is_taken_over(world, fence, commits + 1), "a takeover from an engine whose supervisor is stopped")
   engine:signal("CONT")
 end
 
@@ -78,9 +101,20 @@ function faults.hold_long(world)
   world.proxy:release()
 end
 
+-- What README says to do before a Redis 7.0 that died is started again: when it died in the middle of writing a transaction to
+-- its file, it would cut the file but leave the transaction open, and execute it at the start after that.
+local function mend_file(world)
+  local name = io.popen("ls " .. files.quote(world.server.folder .. "/appendonlydir/") .. "*.incr.aof"):read("*l")
+  local said = io.popen("yes | redis-check-aof --fix " .. files.quote(name) .. " 2>&1"):read("*a")
+  if not said:find("is valid", 1, true) then
+    world.torn = (world.torn or 0) + 1
+  end
+end
+
 -- Redis dies and comes back with its file.
 function faults.redis(world)
   world.server:kill()
+  mend_file(world)
   world.server:launch()
 end
 
@@ -99,21 +133,160 @@ function faults.silence(world)
   world.server:resume()
 end
 
-faults.kinds = { "silence", "kill", "zombie", "hold_long", "redis", "swallow", "hold_shortly", "cut", "term", "slow_cut", "kill_all",
-  "edit" }
+---- what rules do to the engine ----
 
--- A row of `count` kinds: each as often as the others, in a drawn order.
-function faults.row(count, draw, kinds)
-  local row = {}
-  kinds = kinds or faults.kinds
-  for i = 1, count do
-    row[i] = kinds[(i - 1) % #kinds + 1]
+-- Inside a rule an abort is evidence, outside of one it is none. Its supervisor's next worker brings the letter, unless another
+-- engine was faster, or the rule has been edited meanwhile.
+local function abort(world, engine, is_edited)
+  local fence, commits, before = world:ctl("fence"), world:commits(), world:blamed()
+  local takeovers = world:takeovers_from(engine)
+  local workers = tree.workers(engine)
+  if #workers == 0 then
+    return
   end
-  for i = count, 2, -1 do
+  world:abort(workers[world.draw(#workers)])
+  world:flow(is_taken_over(world, fence, commits), "the successor of a worker that aborted")
+  world:tally "aborts"
+  for name in pairs(world:blamed()) do
+    if not before[name] then
+      local stream, id = name:match "^(%S+) (%S+)"
+      world:tally "aborts in a rule"
+      world:flow(function() return world:is_past(stream, id) end, "the end of what is blamed: " .. name)
+      world.oracle.owed[name] = not is_edited and world:takeovers_from(engine) == takeovers or nil
+    end
+  end
+end
+
+-- What abort() in C does to one of the owner's workers, at any moment.
+function faults.abort(world)
+  abort(world, world:wait_owner(), false)
+end
+
+-- The same when it is most likely in a rule.
+function faults.abort_rule(world, is_edited)
+  local first = world:feed_heavy(100)
+  world:flow(function() return world:is_past("clicks", first) end, "the first of events that keep a rule busy")
+  abort(world, world:wait_owner(), is_edited)
+end
+
+local function wait_past(world, id)
+  world:flow(function() return world:is_past("clicks", id) end, "the end of bomb " .. id)
+end
+
+-- A pattern does not come back; the supervisor ends it.
+function faults.hang(world)
+  wait_past(world, world:feed_bomb "hang")
+end
+
+local function is_running(world, id, times)
+  return function()
+    return #world:lines("for ever on " .. id) > (times or 0)
+  end
+end
+
+-- A worker aborts while a pattern does not come back: one of the two reasons it must be.
+function faults.abort_pattern(world)
+  local id = world:feed_bomb "any"
+  world:flow(is_running(world, id), "bomb " .. id)
+  local engine = world:owner()
+  for _, pid in ipairs(engine and tree.workers(engine) or {}) do
+    world:abort(pid)
+  end
+  wait_past(world, id)
+end
+
+-- The whole engine dies each time that it comes to an event, so that nobody is left to tell of it: until ctl.note has told.
+function faults.poison(world)
+  local id = world:feed_bomb "any"
+  local deaths = 0
+  while true do
+    world:flow(function()
+      return world:is_past("clicks", id) or is_running(world, id, deaths)()
+    end, "bomb " .. id)
+    if world:is_past("clicks", id) then
+      return
+    end
+    deaths = #world:lines("for ever on " .. id)
+    local _, place = world:owner()
+    if place then
+      world:kill(place)
+      world:start(place)
+      world:tally "deaths of an engine by poison"
+    end
+  end
+end
+
+---- reloads ----
+
+-- Until an event tells that version.
+local function wait_version(world, version)
+  world:flow(function()
+    local last = world.server:call("XREVRANGE", "marks", "+", "-", "COUNT", 1)[1]
+    return last and last[2][2]:find(('"version":%q'):format(version), 1, true)
+  end, "version " .. version)
+end
+
+-- The rules are edited, in one engine after the other, and soon run.
+function faults.reload(world)
+  local finish = edits.begin(world, world.draw(2) == 1 and { 1, 2 } or { 2, 1 })
+  world:flow_on(world.draw(300))
+  wait_version(world, finish())
+end
+
+-- Something strikes at any moment of a reload.
+local function during_reload(strike)
+  return function(world)
+    local _, place = world:wait_owner()
+    local finish = edits.begin(world, ({ { place }, { place, 3 - place }, { 3 - place, place } })[world.draw(3)])
+    wait.sleep(world.draw(100) / 1000)
+    strike(world, true)
+    wait_version(world, finish())
+  end
+end
+
+for _, kind in ipairs { "kill_worker", "abort_rule", "hang", "zombie", "redis", "cut" } do
+  faults["reload_" .. kind] = during_reload(faults[kind])
+end
+
+faults.kinds = { "silence", "kill", "kill_worker", "zombie", "supervisor_stop", "hold_long", "redis", "swallow", "hold_shortly",
+  "cut", "term", "slow_cut", "kill_all", "edit", "abort", "abort_rule", "abort_pattern", "hang", "poison", "reload",
+  "reload_kill_worker", "reload_abort_rule", "reload_hang", "reload_zombie", "reload_redis", "reload_cut" }
+
+-- "cut,hang" as a list.
+function faults.named(text)
+  local kinds = {}
+  for kind in text:gmatch "[%w_]+" do
+    kinds[#kinds + 1] = faults[kind] and kind or error("no such fault: " .. kind)
+  end
+  return kinds
+end
+
+-- How many commits a fault can leave whose outcome nobody saw: 1 where nothing is said.
+local UNSEEN = { poison = 6, reload = 0, reload_hang = 4 }
+
+function faults.most_unverified(row)
+  local sum = 0
+  for _, kind in ipairs(row) do
+    sum = sum + (UNSEEN[kind] or 1)
+  end
+  return sum
+end
+
+local function shuffle(list, draw)
+  for i = #list, 2, -1 do
     local other = draw(i)
-    row[i], row[other] = row[other], row[i]
+    list[i], list[other] = list[other], list[i]
   end
-  return row
+  return list
+end
+
+-- A row of `count` kinds: each as often as the others, in a drawn order; where there are more kinds than that, drawn ones.
+function faults.row(count, draw, kinds)
+  local row, all = {}, shuffle({ unpack(kinds or faults.kinds) }, draw)
+  for i = 1, count do
+    row[i] = all[(i - 1) % #all + 1]
+  end
+  return shuffle(row, draw)
 end
 
 -- "30 faults: cut 3, kill 4"

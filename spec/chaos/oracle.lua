@@ -5,6 +5,11 @@
 --   for _, command in ipairs(oracle:feed(1000)) do … end   -- XADD commands, with their IDs
 --   local faults = oracle:differences(server)              -- {} when every count is exact
 --
+-- What no oracle can know is in which rule a signal hits a worker. So it is told: `oracle.blamed` is what the engines say that
+-- they blame for aborts that were ours, by "STREAM ID RULE". Only such a rule may have a letter `crash`, and then nothing else of
+-- it; everything that the letters do not name must be as ever. A bomb, an event that a rule never comes back from, must have its
+-- letter in any case.
+--
 -- Keys of rules whose outputs tell an order belong to one stream each, since across streams only the order of what was read
 -- at the same time is promised.
 local cjson = require "cjson"
@@ -16,6 +21,8 @@ Oracle.__index = Oracle
 
 local STREAMS = { "orders", "visits", "clicks" }
 local USERS, SHOPS, PAGE, SHOWN = 400, 30, 5000, 12
+local TEXTS = { "b", "aaab", "c" }
+local HEAVY, BOMB = ("a"):rep(4), ("a"):rep(60) -- a pattern takes about a millisecond, and for ever
 local BROKEN = { '{"type":"buy"', '{"type":"buy",}', "\x82\xa4type\xa3buy", "{nothing}" }
 
 oracle.streams = STREAMS
@@ -31,7 +38,7 @@ end
 
 function oracle.create(seed, group)
   local self = setmetatable({ draw = generator(seed), group = group or "chaos", events = {}, ms = os.time() * 1000 - 1200000,
-    seq = 0 }, Oracle)
+    seq = 0, blamed = {}, owed = {}, versions = { v0 = true } }, Oracle)
   return self
 end
 
@@ -51,6 +58,8 @@ local function make(self, stream)
     event.type = "check"
   elseif stream == "clicks" and dice <= 14 then
     event.type = "wrong"
+  elseif stream == "clicks" and dice <= 60 then
+    event.type, event.text = "text", TEXTS[draw(#TEXTS)]
   end
   if draw(8) == 1 and not event.poison then
     local fields = {}
@@ -60,6 +69,12 @@ local function make(self, stream)
     return event, fields
   end
   return event, { "data", cjson.encode(event) }
+end
+
+local function add(self, stream, id, event, fields)
+  event.stream, event.id = stream, id
+  self.events[#self.events + 1] = event
+  return { "XADD", stream, id, unpack(fields) }
 end
 
 -- The next `count` entries, as XADD commands. Their IDs rise over all streams; some are the same in two streams.
@@ -72,13 +87,18 @@ function Oracle:feed(count)
     else
       self.seq = self.seq + 1
     end
-    local id = ("%.0f-%d"):format(self.ms, self.seq)
-    local event, fields = make(self, stream)
-    event.stream, event.id = stream, id
-    self.events[#self.events + 1] = event
-    commands[i] = { "XADD", stream, id, unpack(fields) }
+    commands[i] = add(self, stream, ("%.0f-%d"):format(self.ms, self.seq), make(self, stream))
   end
   return commands
+end
+
+-- An event that patterns.lua is busy with, or never comes back from: its XADD, and its ID. `bomb`: "hang", the reason that its letter
+-- must have; "any", it may be `crash` too; nil, none. It is not drawn, so that the others stay the same.
+function Oracle:feed_pattern(bomb)
+  self.seq = self.seq + 1
+  local event = { type = "text", user = "clicks1", shop = "s1", text = bomb and BOMB or HEAVY, bomb = bomb }
+  local fields = { "type", event.type, "user", event.user, "shop", event.shop, "text", event.text }
+  return add(self, "clicks", ("%.0f-%d"):format(self.ms, self.seq), event, fields), event.id
 end
 
 -- After a Redis that lost its tail: only what is still there has ever happened.
@@ -109,8 +129,22 @@ local function count_up(map, key, by)
   map[key] = (map[key] or 0) + (by or 1)
 end
 
+-- What a letter of a worker's end is called, and what the engines say that they blame.
+local function name_of(event, rule)
+  return ("%s %s %s"):format(event.stream, event.id, rule)
+end
+
+-- Has a worker ended in this rule on this event? Then the letter is all that there is of it.
+local function is_down(must, event, rule)
+  local reason = must.down[name_of(event, rule)]
+  if reason then
+    table.insert(must.letters[event.stream], ("%s %s %s"):format(event.id, rule, reason))
+  end
+  return reason ~= nil
+end
+
 local function run_totals(must, event, users)
-  if event.type ~= "buy" then
+  if event.type ~= "buy" or is_down(must, event, "totals") then
     return
   end
   if event.poison and not must.is_mended then
@@ -126,14 +160,39 @@ local function run_totals(must, event, users)
   end
 end
 
-local function run_others(must, event)
-  if event.stream == "visits" and event.type == "check" then
+local function run_texts(must, event)
+  if not is_down(must, event, "alpha") then
+    table.insert(must.marks, event.id .. " alpha")
+  end
+  if event.bomb then
+    local reason = event.bomb == "any" and must.down[name_of(event, "patterns")] or "hang"
+    table.insert(must.letters[event.stream], ("%s patterns %s"):format(event.id, reason))
+  elseif not is_down(must, event, "patterns") and event.text:find("b", 1, true) then
+    count_up(must.found, event.user)
+  end
+  if not is_down(must, event, "zz-omega") then
+    table.insert(must.marks, event.id .. " omega")
+  end
+end
+
+local function run_checks(must, event)
+  if not is_down(must, event, "checks") then
     local seen = must.hits[event.user] or 0
     must.hits[event.user] = seen + 1
     table.insert(must.checks, ("%s %s tier=%s seen=%d"):format(event.id, event.user, "t" .. #event.user, seen))
-  elseif event.stream == "clicks" and event.type == "wrong" then
+  end
+end
+
+local function run_refused(must, event)
+  if not is_down(must, event, "refused") then
     must.wrong = must.wrong + 1
     table.insert(must.refused, event.id)
+  end
+end
+
+local function run_shops(must, event)
+  if is_down(must, event, "shops") then
+    return
   end
   local count = (must.shops[event.shop] or 0) + 1
   must.shops[event.shop] = count
@@ -143,8 +202,23 @@ local function run_others(must, event)
   end
 end
 
-function Oracle:expectation(is_mended)
-  local must = { is_mended = is_mended, offers = {}, letters = {}, sum = {}, hits = {}, checks = {}, refused = {}, wrong = 0, shops = {},
+-- In the order of the rules' names.
+local function run_rules(must, event)
+  if event.type == "check" then
+    run_checks(must, event)
+  elseif event.type == "wrong" then
+    run_refused(must, event)
+  elseif event.type == "text" then
+    run_texts(must, event)
+  end
+  run_shops(must, event)
+  run_totals(must, event, must.users)
+end
+
+-- `down`: the reasons of letters of workers' ends, by what they name.
+function Oracle:expectation(down, is_mended)
+  local must = { down = down, is_mended = is_mended, marks = {}, found = {},
+    offers = {}, letters = {}, sum = {}, hits = {}, checks = {}, refused = {}, wrong = 0, shops = {},
     milestones = {}, users = {}, last = {}, count = {} }
   for _, stream in ipairs(STREAMS) do
     must.offers[stream], must.letters[stream], must.count[stream] = {}, {}, 0
@@ -155,8 +229,7 @@ function Oracle:expectation(is_mended)
     if event.is_broken then
       table.insert(must.letters[event.stream], event.id .. "  decode")
     else
-      run_others(must, event)
-      run_totals(must, event, must.users)
+      run_rules(must, event)
     end
   end
   return must
@@ -209,6 +282,11 @@ local function read_outputs(server, is)
     local e = cjson.decode(fields.data)
     table.insert(is.checks, ("%s %s tier=%s seen=%d"):format(e.id, e.user, tostring(e.tier), e.seen))
   end)
+  each_entry(server, "marks", function(fields)
+    local e = cjson.decode(fields.data)
+    table.insert(is.marks, e.id .. " " .. e.rule)
+    is.versions[e.rule][e.id] = e.version
+  end)
 end
 
 local function read_letters(server, self, is)
@@ -219,6 +297,9 @@ local function read_letters(server, self, is)
       table.insert(is.refused, fields.id)
     elseif is.letters[fields.stream] then
       table.insert(is.letters[fields.stream], ("%s %s %s"):format(fields.id, fields.rule, fields.reason))
+      if fields.reason == "crash" or fields.reason == "hang" then
+        is.down[name_of(fields, fields.rule)] = fields.reason
+      end
     else
       table.insert(is.strange, ("letter %s: %s %s %s"):format(id, fields.reason, fields.stream, fields.message))
     end
@@ -226,7 +307,8 @@ local function read_letters(server, self, is)
 end
 
 local function reality(self, server)
-  local is = { offers = {}, letters = {}, checks = {}, refused = {}, unverified = {}, milestones = {}, strange = {}, hits = {} }
+  local is = { offers = {}, letters = {}, checks = {}, refused = {}, unverified = {}, milestones = {}, strange = {}, hits = {},
+    marks = {}, versions = { alpha = {}, omega = {} }, down = {} }
   for _, stream in ipairs(STREAMS) do
     is.offers[stream], is.letters[stream] = {}, {}
   end
@@ -236,6 +318,7 @@ local function reality(self, server)
   for i = 1, USERS do
     is.hits["visits" .. i] = tonumber(server:call("GET", "hits:visits" .. i))
   end
+  is.found = numbers(server:hash("found"))
   is.users, is.shops = states(server, self, "totals"), {}
   for shop, state in pairs(states(server, self, "shops")) do
     is.shops[shop] = state.count
@@ -298,6 +381,36 @@ local function is_covered(letters, id)
   return false
 end
 
+-- An end of a worker is a letter only where there is evidence (none of our events hangs that is no bomb), and then it must be one.
+local function compare_down(faults, self, is)
+  local bombs = {}
+  for _, event in ipairs(self.events) do
+    if event.bomb then
+      bombs[name_of(event, "patterns")] = true
+    end
+  end
+  for name, reason in pairs(is.down) do
+    if not bombs[name] and not (reason == "crash" and self.blamed[name]) then
+      faults(("a letter `%s` of %s, which no abort of ours was"):format(reason, name))
+    end
+  end
+  for name in pairs(self.owed) do
+    if not is.down[name] then
+      faults("no letter of " .. name .. ", which was blamed and was not edited since")
+    end
+  end
+end
+
+-- Every event is processed by one version of all rules, and by none that was never good.
+local function compare_versions(faults, self, is)
+  for id, version in pairs(is.versions.alpha) do
+    local other = is.versions.omega[id]
+    if not self.versions[version] or (other and other ~= version) then
+      faults(("versions of %s: %s and %s"):format(id, version, tostring(other)))
+    end
+  end
+end
+
 -- Every refusal has its letter once, or an `unverified` tells of its range.
 local function compare_refused(faults, must, is)
   local seen = {}
@@ -346,9 +459,25 @@ local function sorted(list)
   return list
 end
 
--- What is not as it must be, as sentences; the second result is how many letters `unverified` there are.
+local function count_reasons(is)
+  local counts = { crash = 0, hang = 0, unverified = #is.unverified }
+  for _, reason in pairs(is.down) do
+    count_up(counts, reason)
+  end
+  return counts
+end
+
+local function compare_texts(faults, self, must, is)
+  compare_maps(faults, "found", must.found, is.found)
+  compare_lists(faults, "marks", must.marks, is.marks)
+  compare_versions(faults, self, is)
+  compare_down(faults, self, is)
+end
+
+-- What is not as it must be, as sentences; the second result is how many letters `crash`, `hang` and `unverified` there are.
 function Oracle:differences(server)
-  local all, must, is = {}, self:expectation(), reality(self, server)
+  local is = reality(self, server)
+  local all, must = {}, self:expectation(is.down)
   local function faults(text)
     if #all < SHOWN then
       all[#all + 1] = text
@@ -363,6 +492,7 @@ function Oracle:differences(server)
     compare_lists(faults, "milestones of s" .. i, must.milestones["s" .. i] or {}, is.milestones["s" .. i] or {})
   end
   compare_lists(faults, "strange letters", {}, is.strange)
+  compare_texts(faults, self, must, is)
   compare_maps(faults, "sum", must.sum, is.sum)
   compare_maps(faults, "hits", must.hits, is.hits)
   compare_maps(faults, "wrong", { n = must.wrong }, { n = is.wrong })
@@ -372,13 +502,14 @@ function Oracle:differences(server)
   end
   compare_refused(faults, must, is)
   compare_positions(faults, self, server, must)
-  return all, #is.unverified
+  return all, count_reasons(is)
 end
 
--- After every letter was retried in a mended world: what does not depend on the order in which that was. `retried` refused
--- commands (INCR alist, which is gone by then) and those of `late` events must have been done, each once.
-function Oracle:differences_after_retry(server, retried, late)
-  local all, must, is = {}, self:expectation(true), reality(self, server)
+-- After every letter was retried in a mended world: what does not depend on the order in which that was. Refused commands
+-- (INCR alist, which is gone by then), retried or of later events, must have been done, each once.
+function Oracle:differences_after_retry(server)
+  local is = reality(self, server)
+  local all, must = {}, self:expectation(is.down, true)
   local function faults(text)
     all[#all + 1] = text
   end
@@ -389,20 +520,15 @@ function Oracle:differences_after_retry(server, retried, late)
   for _, stream in ipairs(STREAMS) do
     compare_lists(faults, "letters of " .. stream, sorted(must.letters[stream]), sorted(is.letters[stream]))
   end
-  compare_maps(faults, "alist", { n = retried + late }, { n = tonumber(server:call("GET", "alist") or 0) })
+  compare_texts(faults, self, must, is)
+  compare_maps(faults, "alist", { n = #must.refused }, { n = tonumber(server:call("GET", "alist") or 0) })
   compare_maps(faults, "inbox", { n = 0 }, { n = server:call("XLEN", ("tidemill:%s:inbox"):format(self.group)) })
   compare_positions(faults, self, server, must)
-  return all, #is.unverified
+  return all, count_reasons(is)
 end
 
--- How many events so far ask for what Redis refuses.
-function Oracle:count_wrong()
-  local count = 0
-  for _, event in ipairs(self.events) do
-    count = count + ((event.stream == "clicks" and event.type == "wrong") and 1 or 0)
-  end
-  return count
-end
+-- Is the entry ID `a` above `b`?
+oracle.is_above = is_above
 
 -- What the rules look up; before the engine starts.
 function Oracle:prepare(server)

@@ -2,8 +2,10 @@
 --
 --   local world = require("spec.chaos.world").create { seed = 1 }
 --   world:flow(function() return world:processed() > 500 end, "500 events")   -- feeds while it waits
---   world:owner():signal("KILL")
+--   world:kill(1)
 --   world:finish()                                                           -- {} when every count is exact
+--
+-- The engine in each place has a rules folder of its own, a copy of rules/ that edits.lua changes while it runs.
 --
 -- Options: seed; redis (lines of redis.conf); binary (of the engines); engines (how many, default 2); batch_events.
 local files = require "spec.support.files"
@@ -11,6 +13,7 @@ local oracle = require "spec.chaos.oracle"
 local process = require "spec.support.process"
 local proxy = require "spec.support.proxy"
 local redis = require "spec.support.redis"
+local tree = require "spec.support.tree"
 local wait = require "spec.support.wait"
 
 local world = {}
@@ -25,7 +28,8 @@ local SETTINGS = [[
 return {
   group = "chaos", lease_ms = 400, batch_events = %d,
   limits = { rule_ms = 50, hard_ms = 100 },
-  outputs = { offers = { codec = "json" }, milestones = { codec = "json" }, checks = { codec = "json" } },
+  outputs = { offers = { codec = "json" }, milestones = { codec = "json" }, checks = { codec = "json" },
+    marks = { codec = "json" } },
 }
 ]]
 
@@ -34,7 +38,8 @@ local function absolute(path)
 end
 
 function world.create(options)
-  local self = setmetatable({ options = options, engines = {}, started = 0, fed = 0, allowance = 0 }, World)
+  local self = setmetatable({ options = options, engines = {}, started = 0, fed = 0, allowance = 0, tallies = {},
+    aborted = {} }, World)
   self.folder = files.temp_folder()
   self.binary = absolute(options.binary or os.getenv("TIDEMILL_BIN")
     or ("build/%s/tidemill"):format(os.getenv("VARIANT") or "release"))
@@ -49,14 +54,31 @@ function world.create(options)
   return self
 end
 
+-- The rules folder of a place.
+function World:rules(place)
+  return ("%s/rules-%d"):format(self.folder, place)
+end
+
+local function log_name(self, number)
+  return ("%s/engine-%d"):format(self.folder, number)
+end
+
 -- Starts the engine in that place. `env`: changes to its environment.
 function World:start(place, env)
   self.started = self.started + 1
-  local name = ("%s/engine-%d"):format(self.folder, self.started)
-  self.engines[place] = process.start { self.binary, "run", "--redis", self.proxy:url(), "--rules", here .. "/spec/chaos/rules",
-    "--config", self.folder .. "/settings.lua", "--from", "start", "--http", "off", "--control", name .. ".sock",
-    folder = self.folder, env = env, stdout = name .. ".out", stderr = name .. ".err" }
+  local name, rules = log_name(self, self.started), self:rules(place)
+  if not files.exists(rules) then
+    os.execute(("cp -R spec/chaos/rules %s"):format(files.quote(rules)))
+  end
+  self.engines[place] = process.start { self.binary, "run", "--redis", self.proxy:url(), "--rules", rules, "--config",
+    self.folder .. "/settings.lua", "--from", "start", "--http", "off", "--control", name .. ".sock", folder = self.folder,
+    env = env, stdout = name .. ".out", stderr = name .. ".err" }
   return self.engines[place]
+end
+
+-- All processes of the engine in that place die.
+function World:kill(place)
+  tree.kill(self.engines[place])
 end
 
 ---- looking ----
@@ -89,8 +111,75 @@ function World:owner()
 end
 
 function World:wait_owner()
-  self:flow(function() return self:owner() end, "an owner")
-  return self:owner()
+  local engine, place
+  self:flow(function()
+    engine, place = self:owner()
+    return engine
+  end, "an owner")
+  return engine, place
+end
+
+-- The lines of all engines, also of those that have ended, which hold `text`.
+function World:lines(text)
+  local found = {}
+  for number = 1, self.started do
+    for line in (files.read_file(log_name(self, number) .. ".err") or ""):gmatch "[^\n]+" do
+      if line:find(text, 1, true) then
+        found[#found + 1] = line
+      end
+    end
+  end
+  return found
+end
+
+-- How often engines other than that one, also those that have ended, have got the partition.
+function World:takeovers_from(engine)
+  local _, own = engine:stderr():gsub(" acquired ", "")
+  return #self:lines " acquired " - own
+end
+
+-- SIGABRT to a worker.
+function World:abort(pid)
+  self.aborted[tostring(pid)] = true
+  tree.send(pid, "ABRT")
+end
+
+-- What the engines blame for aborts that were ours: true by "STREAM ID RULE". Each is told before the end of its worker.
+function World:blamed()
+  local blamed, name = {}, nil
+  for _, line in ipairs(self:lines " error ") do
+    local rule, stream, id = line:match " error blamed .- rule=(%S+) .-stream=(%S+) id=(%S+)"
+    if rule then
+      name = ("%s %s %s"):format(stream, id, rule)
+    elseif line:find(" worker_ended ", 1, true) then
+      if name and self.aborted[line:match " pid=(%d+)"] then
+        blamed[name] = true
+      end
+      name = nil
+    end
+  end
+  return blamed
+end
+
+-- Is an entry committed?
+function World:is_past(stream, id)
+  local at = self:ctl("offset:" .. stream)
+  return at and not oracle.is_above(id, at)
+end
+
+-- Counts what happened, for the sum at the end.
+function World:tally(what)
+  self.tallies[what] = (self.tallies[what] or 0) + 1
+end
+
+-- "aborts in a rule 3, edit burst 2"
+function World:tell_tallies()
+  local parts = {}
+  for what, count in pairs(self.tallies) do
+    parts[#parts + 1] = what .. " " .. count
+  end
+  table.sort(parts)
+  return table.concat(parts, ", ")
 end
 
 ---- flowing ----
@@ -98,6 +187,27 @@ end
 function World:feed(count)
   self.server:pipeline(self.oracle:feed(count))
   self.fed = self.fed + count
+end
+
+-- An event that a rule never comes back from; its ID. `reason` of the letter that it must be: "hang", or "any".
+function World:feed_bomb(reason)
+  local command, id = self.oracle:feed_pattern(reason)
+  self.server:call(unpack(command))
+  self.fed = self.fed + 1
+  return id
+end
+
+-- So many events that keep a rule busy; the ID of the first.
+function World:feed_heavy(count)
+  local commands, first = {}, nil
+  for i = 1, count do
+    local id
+    commands[i], id = self.oracle:feed_pattern()
+    first = first or id
+  end
+  self.server:pipeline(commands)
+  self.fed = self.fed + count
+  return first
 end
 
 function World:check_engines()
@@ -110,7 +220,7 @@ function World:check_engines()
   end
 end
 
--- Waits for a fact; until then events are fed, up to `allowance` in all.
+-- Waits for a fact; until then events are fed, up to `allowance` in all: but while `is_generous`, never so few that all are done.
 function World:flow(fact, what)
   local limit = wait.now() + FLOW_S
   while true do
@@ -119,6 +229,9 @@ function World:flow(fact, what)
       return value
     end
     self:check_engines()
+    if self.is_generous and self.fed >= self.allowance and self:processed() >= #self.oracle.events then
+      self.allowance = self.fed + CHUNK
+    end
     if self.fed < self.allowance then
       self:feed(math.min(CHUNK, self.allowance - self.fed))
     else
@@ -160,8 +273,7 @@ function World:run(...)
   return out
 end
 
--- Waits until all is done, stops the engines cleanly, and asks the oracle. Returns its differences, and how many letters
--- `unverified` there are.
+-- Waits until all is done, stops the engines cleanly, and asks the oracle. Returns its differences, and counts of letters.
 function World:finish(judge)
   self:flow(function() return self:is_done() end, "the end")
   for _, engine in pairs(self.engines) do
@@ -170,12 +282,13 @@ function World:finish(judge)
   for _, engine in pairs(self.engines) do
     engine:expect(0, 5)
   end
+  self.oracle.blamed = self:blamed()
   return (judge or self.oracle.differences)(self.oracle, self.server)
 end
 
 function World:close()
   for _, engine in pairs(self.engines) do
-    engine:kill()
+    tree.kill(engine)
   end
   self.proxy:stop()
   self.server:stop()

@@ -108,6 +108,16 @@ describe("tidemill state", function()
     assert.equal("7", server:call("HGET", CTL, "commits"))
   end)
 
+  it("sets the version that is asked for", function()
+    for _, key in ipairs { "u1", "new" } do
+      assert.same({ "", 0, "" }, { state("set", "cart", key, '{"total":7}', "--state-version", "4") })
+      assert.equal(packed(key == "u1" and EXPIRY or 0, 4, TOTAL_7), server:call("HGET", HASH, key))
+    end
+    for _, version in ipairs { "0", "2147483648", "x" } do
+      assert.equal(2, select(2, state("set", "cart", "u1", "{}", "--state-version", version)))
+    end
+  end)
+
   it("reads back what it set", function()
     local text = '{"a":[1,2.5,null,true,"ü"],"big":9007199254740993,"o":{"x":{}}}'
     state("set", "cart", "u1", text)

@@ -186,11 +186,11 @@ describe("an outage", function()
     exact.feed(server, 500)
     progressed(500)
     e:wait_done()
-    e.process:signal "STOP"
+    e:signal "STOP"
     exact.feed(server, 3000, 501)
     break_it()
     local seen, cpu, began = #e:logged(), e:cpu_s(), wait.now()
-    e.process:signal "CONT"
+    e:signal "CONT"
     e:wait_true(function()
       for _, kind in ipairs { "redis_later", "acquire_later", "ctl_changed" } do
         for _, line in ipairs(e:logged(kind)) do
@@ -229,10 +229,10 @@ describe("an outage", function()
     exact.feed(server, 500)
     progressed(500)
     e:wait_done()
-    e.process:signal "STOP"
+    e:signal "STOP"
     exact.feed(server, 600, 501)
     server:call("REPLICAOF", "127.0.0.1", redis.free_port())
-    e.process:signal "CONT"
+    e:signal "CONT"
     e:wait_true(function() return e:log():find("MASTERDOWN", 1, true) end, 5, "MASTERDOWN in the log")
     assert.is_true(e.process:is_running())
     server:call("REPLICAOF", "NO", "ONE")
@@ -269,12 +269,12 @@ describe("an outage", function()
     start { "lua-time-limit 20" }
     exact.feed(server, 500)
     progressed(500)
-    e.process:signal "STOP"
+    e:signal "STOP"
     exact.feed(server, 600, 501)
     local busy = redis.connect(server:url())
     busy:set_patience(0.2)
     pcall(busy.call, busy, "EVAL", "while true do end", 0)
-    e.process:signal "CONT"
+    e:signal "CONT"
     e:wait_true(function() return e:log():find("BUSY", 1, true) end, 5, "BUSY in the log")
     server:call("SCRIPT", "KILL")
     busy:close()

@@ -116,19 +116,19 @@ describe("ownership", function()
     local other = standby_of(e)
     exact.feed(server, 10000)
     done(1000)
-    e.process:signal "STOP"
+    e:signal "STOP"
     other:wait_logged("acquired", 3)
     done(6000)
-    e.process:signal "CONT"
+    e:signal "CONT"
     e:wait_logged "standby"
     exact.check(other, 10000)
     assert.equal("standby", e:status().partitions[1].state)
     -- And back: what the first one still had in memory must not count.
-    other.process:signal "STOP"
+    other:signal "STOP"
     e:wait_logged("acquired", 3, 2)
     exact.feed(server, 12000, 10001)
     done(11000)
-    other.process:signal "CONT"
+    other:signal "CONT"
     other:wait_logged("standby", 5, 2)
     exact.check(e, 12000)
     assert.same({}, exact.letters(e, 2))

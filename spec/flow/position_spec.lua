@@ -312,14 +312,14 @@ describe("the position", function()
     end
     start { settings = { batch_events = 5 } }
     e:wait_position("orders", "1-20")
-    e.process:signal "STOP"
+    e:signal "STOP"
     local commands = {}
     for n = 21, 5000 do
       commands[#commands + 1] = { "XADD", "orders", "1-" .. n, "a", "1" }
     end
     server:pipeline(commands)
     server:call("XTRIM", "orders", "MAXLEN", 1000)
-    e.process:signal "CONT"
+    e:signal "CONT"
     e:wait_position("orders", "1-5000")
     e:wait_done()
     -- An XREAD that waited in Redis has brought the first new entries already: what is missing is lost, and no more.

@@ -13,6 +13,7 @@ local codec = require "spec.support.codec"
 local files = require "spec.support.files"
 local peer = require "spec.support.peer"
 local program = require "spec.support.program"
+local tree = require "spec.support.tree"
 local wait = require "spec.support.wait"
 
 local engine = {}
@@ -307,13 +308,35 @@ function Engine:group_info(stream)
   end
 end
 
----- the process ----
+---- the processes ----
 
 local TICKS_PER_S = 100
 
--- CPU seconds that it has used, user and system.
-function Engine:cpu_s()
-  local stat = assert(files.read_file("/proc/" .. self.process.pid .. "/stat"))
+-- The pids of its workers, in the order of their numbers.
+function Engine:workers()
+  return tree.workers(self.process)
+end
+
+-- Waits for so many workers, and returns their pids.
+function Engine:wait_workers(count, deadline_s)
+  self:wait_equal(count or 1, function() return #self:workers() end, deadline_s or 5, "its workers")
+  return self:workers()
+end
+
+-- A signal (SIGKILL) to one of its workers (the first), whatever it is doing. Returns the pid.
+function Engine:kill_worker(number, signal)
+  local pid = assert(self:workers()[number or 1], "no such worker")
+  tree.send(pid, signal or "KILL")
+  return pid
+end
+
+-- A signal to the supervisor and all its workers.
+function Engine:signal(name)
+  tree.signal(self.process, name)
+end
+
+local function cpu_of(pid)
+  local stat = assert(files.read_file("/proc/" .. pid .. "/stat"))
   local fields, n = {}, 0
   for word in stat:match "^.*%) (.*)$":gmatch "%S+" do
     n = n + 1
@@ -322,15 +345,30 @@ function Engine:cpu_s()
   return (tonumber(fields[12]) + tonumber(fields[13])) / TICKS_PER_S
 end
 
--- Most resident memory so far, in KiB.
+-- CPU seconds that supervisor and workers have used, user and system.
+function Engine:cpu_s()
+  local sum = cpu_of(self.process.pid)
+  for _, pid in ipairs(self:workers()) do
+    sum = sum + cpu_of(pid)
+  end
+  return sum
+end
+
+-- Most resident memory so far, in KiB, of its largest process.
 function Engine:peak_kb()
-  return tonumber(assert(files.read_file("/proc/" .. self.process.pid .. "/status")):match "VmHWM:%s*(%d+)")
+  local most = 0
+  local pids = self:workers()
+  pids[#pids + 1] = self.process.pid
+  for _, pid in ipairs(pids) do
+    most = math.max(most, tonumber(assert(files.read_file("/proc/" .. pid .. "/status")):match "VmHWM:%s*(%d+)"))
+  end
+  return most
 end
 
 -- SIGTERM; raises unless it ends with 0 within a second.
 function Engine:stop(deadline_s)
   if self.process:is_running() then
-    self.process:signal "CONT"
+    self:signal "CONT"
     self.process:signal "TERM"
   end
   self:expect(0, deadline_s or 2)
@@ -346,11 +384,9 @@ function Engine:expect(code, deadline_s)
   return self
 end
 
--- SIGKILL, whatever state it is in.
+-- SIGKILL to all of it, whatever state it is in.
 function Engine:kill()
-  if self.process:is_running() then
-    self.process:kill()
-  end
+  tree.kill(self.process)
 end
 
 ---- input ----

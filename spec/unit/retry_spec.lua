@@ -51,13 +51,18 @@ describe("a letter that is tried again", function()
   setup(function()
     keep = {}
     config = ffi.new("struct config")
+    config.limits.load_ms, config.limits.vm_mb = 5000, 64
+    local options = ffi.new("struct rulebook_options", { config = config, dir = folder })
     local out, why = ffi.new("struct rulebook *[1]"), ffi.new("struct error")
-    assert(C.rulebook_load(config, folder, out, why) == 0, ffi.string(why.text))
+    local edition = ffi.new("struct edition *[1]")
+    assert(C.edition_read(folder, edition, why) == 0, ffi.string(why.text))
+    assert(C.rulebook_load(options, edition[0], out, why) == 0, ffi.string(why.text))
+    C.edition_destroy(edition[0])
     book = out[0]
     assert(C.rulebook_is_sound(book))
   end)
 
-  teardown(function() C.rulebook_destroy(book) end)
+  teardown(function() C.rulebook_release(book) end)
 
   before_each(function() keep = {} end)
 

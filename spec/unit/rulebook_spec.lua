@@ -5,7 +5,9 @@ local function load(files, options)
   local list = {}
   for name, text in pairs(files) do list[#list + 1] = { name = name, text = text } end
   table.sort(list, function(a, b) return a.name < b.name end)
-  return rulebook.load(list, options or {})
+  options = options or {}
+  options.limits = { rule_ms = 50, effects = 1000, effect_bytes = 1024 * 1024, state_bytes = 64 * 1024 }
+  return rulebook.load(list, options)
 end
 
 -- "file:line: message" of every problem of one rule file.
@@ -46,6 +48,9 @@ describe("a rulebook", function()
     assert.same({ { "n", { [5] = true } }, { "ok", { [true] = true } }, { "type", { add = true, pay = true } } }, R.filter)
     assert.is_true(R.matchers[3] "x:1" and R.matchers[1] "cart" and not R.matchers[1] "pay")
     assert.matches("^%x%x%x%x%x%x%x%x$", R.version)
+    assert.same({ 1 }, { R.state_version, R.migrate })
+    local migrating = load { ["r.lua"] = "return { " .. WHOLE .. " state = { version = 2147483647, migrate = print } }" }
+    assert.same({ 2147483647, "function", {} }, { migrating.rules[1].state_version, type(migrating.rules[1].migrate), migrating.problems })
     local defaults = load({ ["r.lua"] = RULE }).rules[1]
     assert.same({ "dead" }, { defaults.on_error, defaults.key_field, defaults.ttl, defaults.filter, defaults.check })
   end)
@@ -60,15 +65,26 @@ describe("a rulebook", function()
     assert.equal(version(RULE, "return 1"), version(RULE, "return 2")) -- not required: not its matter
   end)
 
+  it("names it as the engine does, in C", function()
+    local C = require("spec.support.header").load "src/rules/kernel_calls.h"
+    for _, tail in ipairs { "", "\0\255\128", ("x\200"):rep(5000) } do
+      local text = RULE .. " --" .. tail
+      local R = load({ ["r.lua"] = text }).rules[1]
+      assert.equal(C.version_hash(text, #text), R.seed)
+      assert.equal(("%08x"):format(R.seed), R.version)
+    end
+  end)
+
   it("says that a folder has no rules", function()
-    assert.same({ { file = "", line = 0, message = "there are no rules: no file ends with .lua" } }, load({}).problems)
+    assert.same({ { file = "", unit = "", line = 0, message = "there are no rules: no file ends with .lua" } }, load({}).problems)
     assert.equal(1, #load({ ["lib/x.lua"] = "return 1" }).problems)
     assert.equal(1, #load({ ["deeper/x.lua"] = RULE }).problems)
   end)
 
   it("refuses two rules of one name, in the order of files", function()
     local book = load { ["a.lua"] = RULE, ["b.lua"] = '\nreturn {\n name = "a", ' .. WHOLE .. " }" }
-    assert.same({ { file = "b.lua", line = 3, message = "a rule named 'a' is already in a.lua" } }, book.problems)
+    assert.same({ { file = "b.lua", unit = "b.lua", other = "a.lua",
+      line = 3, message = "a rule named 'a' is already in a.lua" } }, book.problems)
   end)
 end)
 
@@ -93,7 +109,7 @@ describe("mistakes", function()
   it("in files of very long names keep their line", function()
     local name = ("n"):rep(60) .. ".lua"
     local book = load { [name] = "\n\nerror 'x'" }
-    assert.same({ file = name, line = 3, message = "x" }, book.problems[1])
+    assert.same({ file = name, unit = name, line = 3, message = "x" }, book.problems[1])
   end)
 
   it("of the result are told at the end", function()
@@ -134,12 +150,37 @@ describe("mistakes", function()
       "4: `state.ttl`: '8x' is no duration: write milliseconds or \"250ms\", \"10s\", "
       .. "\"30m\", \"12h\", \"8d\"" },
     { 'stream = "s", on_event = print,\nstate = { ttl = 0 }', "4: `state.ttl`: it must be more than 0 ms" },
+    { 'stream = "s", on_event = print,\nstate = { verson = 2 }', "4: unknown field `state.verson`; did you mean `version`?" },
+    { 'stream = "s", on_event = print,\nstate = {\nversion = 2 }',
+      "5: `state.version` is 2, but there is no `state.migrate`: the states that earlier versions left could not be read" },
+    { 'stream = "s", on_event = print,\nstate = {\nmigrate = function(old) return old end }',
+      "5: `state.migrate` needs a `state.version` above 1: the one that it migrates to" },
+    { 'stream = "s", on_event = print,\nstate = { version = 1,\nmigrate = function(old) return old end }',
+      "5: `state.migrate` needs a `state.version` above 1: the one that it migrates to" },
+    { 'stream = "s", on_event = print,\nstate = { version = 2,\nmigrate = { } }',
+      "5: `state.migrate` must be a function(old, from), it is a table" },
+    { 'stream = "s", on_event = print,\nstate = { version = "2", migrate = print }',
+      "4: `state.version` must be a whole number from 1 to 2147483647" },
+    { 'stream = "s", on_event = print,\nstate = { version = 2147483648, migrate = print }',
+      "4: `state.version` must be a whole number from 1 to 2147483647" },
+    { 'stream = "s", on_event = print,\nstate = { version = 0 }', "4: `state.version` must be a whole number from 1 to 2147483647" },
+    { 'stream = "s", on_event = print,\nstate = { version = 1.5 }', "4: `state.version` must be a whole number from 1 to 2147483647" },
     { 'stream = "s", on_event = print,\non_error = "retry"', "4: `on_error` must be \"dead\", \"skip\" or \"stop\"" },
     { 'stream = "s", on_event = print,\n\nstrem = "t"', "5: unknown field `strem`; did you mean `stream`?" },
     { 'stream = "s", on_event = print,\n["on-timer"] = print',
-      "4: unknown field `on-timer`; known are name, stream, when, key, event, state, "
+      "4: unknown field `on-timer`; known are name, stream, when, key, event, state, limits, "
       .. "on_event, on_error" },
-    { 'stream = "s", on_event = print, 7', "2: unknown field `1`; known are name, stream, when, key, event, state, on_event, on_error" },
+    { 'stream = "s", on_event = print, 7',
+      "2: unknown field `1`; known are name, stream, when, key, event, state, limits, on_event, on_error" },
+    { 'stream = "s", on_event = print,\nlimits = 5', "4: `limits` must be a table such as { rule_ms = 10 }, it is a number" },
+    { 'stream = "s", on_event = print,\nlimits = {\nrule_ms = 51 }',
+      "5: `limits.rule_ms` is 51, more than the 50 of the settings; a rule may only lower a limit" },
+    { 'stream = "s", on_event = print,\nlimits = { effect_kb = 1025 }',
+      "4: `limits.effect_kb` is 1025, more than the 1024 of the settings; a rule may only lower a limit" },
+    { 'stream = "s", on_event = print,\nlimits = { efects = 5 }', "4: unknown limit `limits.efects`; did you mean `effects`?" },
+    { 'stream = "s", on_event = print,\nlimits = { vm_mb = 5 }',
+      "4: `limits.vm_mb` is for all rules together: it stands in the settings" },
+    { 'stream = "s", on_event = print,\nlimits = { state_kb = 0.5 }', "4: `limits.state_kb` must be a whole number of at least 1" },
   } do
     it("in " .. case[1]:gsub("\n", " "), function() assert.equal("r.lua:" .. case[2], problem(case[1])) end)
   end
@@ -241,9 +282,9 @@ describe("require", function()
 
   it("tells a circle, and does not take a failure for one", function()
     local book = load { ["r.lua"] = 'require "lib.a" ' .. RULE, ["lib/a.lua"] = 'require "lib.b"', ["lib/b.lua"] = '\nrequire "lib.a"' }
-    assert.same({ file = "lib/b.lua", line = 2, message = "module 'lib.a' requires itself" }, book.problems[1])
+    assert.same({ file = "lib/b.lua", unit = "r.lua", line = 2, message = "module 'lib.a' requires itself" }, book.problems[1])
     book = load { ["r.lua"] = 'pcall(require, "lib.a") require "lib.a" ' .. RULE, ["lib/a.lua"] = 'error "broken"' }
-    assert.same({ file = "lib/a.lua", line = 1, message = "broken" }, book.problems[1])
+    assert.same({ file = "lib/a.lua", unit = "r.lua", line = 1, message = "broken" }, book.problems[1])
   end)
 end)
 
@@ -255,7 +296,8 @@ describe("warnings", function()
   end
 
   it("are given where a handler assigns a local of the file", function()
-    assert.same({ "4: assigns 'count'", "5: assigns 'last'", "5: assigns 'none'", "6: assigns 'name'", "9: assigns 'seen'" }, warnings [[
+    assert.same({ "4: assigns 'count'", "5: assigns 'last'", "5: assigns 'none'", "6: assigns 'name'", "9: assigns 'seen'",
+      "12: assigns 'count'" }, warnings [[
 local count, last, name, none, seen = 0
 return {
   stream = "s", on_event = function(event, ctx)
@@ -266,6 +308,9 @@ return {
   when = function(event)
     seen = event
   end,
+  state = { version = 2, migrate = function(old)
+    count = old
+  end },
 }]])
   end)
 
@@ -299,5 +344,33 @@ return {
     add() inner()
   end,
 }]])
+  end)
+
+  it("gives each file the libraries that stand with it", function()
+    local text = 'local v = require "lib.v" return { stream = v, on_event = function() end }'
+    local function libraries(v) return { ["lib/v.lua"] = { name = "lib/v.lua", text = v } } end
+    local book = rulebook.load({
+      { name = "a.lua", text = text, libraries = libraries 'return "old"' },
+      { name = "b.lua", text = text, libraries = libraries 'return "new"' },
+      { name = "c.lua", text = text, libraries = {} },
+      { name = "d.lua", text = text, libraries = libraries "\nerror 'both files say this'" },
+    }, {})
+    assert.same({ "old", "new" }, { book.rules[1].streams[1], book.rules[2].streams[1] })
+    assert.not_equal(book.rules[1].version, book.rules[2].version)
+    assert.same({ "c.lua", 1 }, { book.problems[1].file, book.problems[1].line })
+    assert.same({ file = "lib/v.lua", line = 2, message = "both files say this", unit = "d.lua" }, book.problems[2])
+    assert.is_true(book.sources["@lib/v.lua"])
+  end)
+
+  it("runs the chunk of each file through the call that it is given", function()
+    local called = 0
+    local book = load({ ["a.lua"] = "local x = 1 " .. RULE, ["b.lua"] = RULE }, { call = function(chunk)
+      called = called + 1
+      if called == 1 then return false, "a.lua:7: too slow" end
+      return pcall(chunk)
+    end })
+    assert.equal(2, called)
+    assert.same({ { file = "a.lua", line = 7, message = "too slow", unit = "a.lua" } }, book.problems)
+    assert.equal("b", book.rules[1].name)
   end)
 end)

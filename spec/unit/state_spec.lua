@@ -36,9 +36,9 @@ function States:load(rule, key, bytes)
   end))
 end
 
-function States:put(slot, bytes, expiry_ms, now_ms)
+function States:put(slot, bytes, expiry_ms, now_ms, version)
   codec.with_exact(bytes or "", function(copy, len)
-    C.states_put(self.handle, slot, copy, len, len > 0 and HEAD or 0, expiry_ms or 0, now_ms or 0)
+    C.states_put(self.handle, slot, copy, len, len > 0 and HEAD or 0, expiry_ms or 0, len > 0 and (version or 1) or 0, now_ms or 0)
   end)
 end
 
@@ -209,12 +209,12 @@ describe("states", function()
     assert.same({}, s:changes())
   end)
 
-  it("are unchanged when only the head differs, or when none becomes none", function()
+  it("are unchanged when only the expiry differs, or when none becomes none", function()
     local s = create(1e6)
     s:load(1, "k", packed(1000, "\x81\1\1", 1))
     s:load(1, "none", nil)
     local slot = s:find(1, "k")
-    s:put(slot, packed(2000, "\x81\1\1", 2), 2000, 999)
+    s:put(slot, packed(2000, "\x81\1\1", 1), 2000, 999)
     s:put(s:find(1, "none"), nil)
     assert.same({}, s:changes())
     assert.same({ packed(1000, "\x81\1\1", 1), 1000 }, { text(slot), slot.expiry_ms })
@@ -224,6 +224,22 @@ describe("states", function()
     assert.same({}, s:changes())
     s:put(slot, packed(2000, "\x81\1\1\1", 2), 2000, 999)
     assert.equal(1, #s:changes())
+  end)
+
+  it("of another version are written though their bytes are the same, and it is taken back with them", function()
+    local s = create(1e6)
+    s:load(1, "k", packed(1000, "\x81\1\1", 1))
+    s:load(1, "none", nil)
+    local slot = s:find(1, "k")
+    assert.same({ 1, 0 }, { slot.version, s:find(1, "none").version })
+    s:put(slot, packed(2000, "\x81\1\1", 2), 2000, 999, 2)
+    assert.same({ { 1, "k", packed(2000, "\x81\1\1", 2) } }, s:changes())
+    s:put(s:find(1, "none"), packed(0, "\x81\1\1", 7), 0, 999, 7)
+    assert.same({ 2, 7 }, { slot.version, s:find(1, "none").version })
+    s:discard()
+    assert.same({ packed(1000, "\x81\1\1", 1), 1, 0 }, { text(slot), slot.version, s:find(1, "none").version })
+    s:put(slot, nil)
+    assert.equal(0, slot.version)
   end)
 
   it("that had expired are written again though their bytes are the same", function()
@@ -371,6 +387,8 @@ describe("states against a model", function()
       return now[i] or stored[i] or ""
     end
 
+    local function version_of(bytes) return bytes == "" and 0 or select(2, head(bytes)) end
+
     local function slot_of(i)
       local rule, key = names[i][1], names[i][2]
       local slot = s:find(rule, key)
@@ -381,6 +399,7 @@ describe("states against a model", function()
       end
       assert(text(slot) == value(i), "another state than the model's, " .. where)
       assert(slot.len == 0 or slot.expiry_ms == expiry[text(slot)], where)
+      assert(slot.version == version_of(text(slot)), where)
       return slot
     end
 
@@ -391,11 +410,12 @@ describe("states against a model", function()
         serial = serial + 1
         new = packed(clock + draw(50), state_of(serial, draw(20) == 1 and draw(3000) or draw(60)), serial)
       elseif kind <= 8 and old ~= "" then
-        new = packed(clock + 50, old:sub(HEAD + 1), serial)
+        new = packed(clock + 50, old:sub(HEAD + 1), kind == 7 and version_of(old) or serial)
       end
       if new ~= "" then expiry[new] = (head(new)) end
-      s:put(slot, new, new ~= "" and expiry[new] or 0, clock)
-      local is_same = new:sub(HEAD + 1) == old:sub(HEAD + 1) and (old == "" or new ~= "" and expiry[old] > clock)
+      s:put(slot, new, new ~= "" and expiry[new] or 0, clock, version_of(new))
+      local is_same = new:sub(HEAD + 1) == old:sub(HEAD + 1) and version_of(new) == version_of(old)
+        and (old == "" or new ~= "" and expiry[old] > clock)
       if not is_same then
         if not is_changed[i] then order[#order + 1] = i end
         is_changed[i], now[i] = true, new
@@ -499,5 +519,50 @@ describe("states against a model", function()
       for i = 1, count do s:load(1, "key" .. i, packed(0, "\x80")) end
       assert.equal(count, s:count(), "seed " .. seed)
     end
+  end)
+end)
+
+describe("a rule all of whose states are here", function()
+  local s
+
+  before_each(function()
+    s = create(20000)
+    C.states_know_all(s.handle, 3)
+  end)
+
+  it("has no state under a key without a slot, and says so at once", function()
+    local slot = assert(s:find(3, "new"))
+    assert.equal("", text(slot))
+    s:put(slot, packed(0, state_of("a", 0)))
+    assert.same({ { 3, "new", packed(0, state_of("a", 0)) } }, s:changes())
+  end)
+
+  it("is alone in that", function()
+    for _, rule in ipairs { 0, 1, 2, 4, 1000 } do assert.is_nil(s:find(rule, "new")) end
+    C.states_know_all(s.handle, 9)
+    assert.is_truthy(s:find(9, "new"))
+    assert.is_nil(s:find(8, "new"))
+    assert.is_truthy(s:find(3, "other"))
+  end)
+
+  it("is not any more once one of its states had to go", function()
+    local put = 0
+    repeat
+      s:begin()
+      local slot = s:find(3, "key" .. put)
+      if slot then
+        put = put + 1
+        s:put(slot, packed(0, state_of(put, 100)))
+        s:seal()
+      end
+    until not slot
+    assert.is_true(put > 20)
+    assert.is_true(s:count() < put, "a state was dropped")
+    assert.is_nil(s:find(3, "another"))
+  end)
+
+  it("is not any more when everything is forgotten", function()
+    s:drop()
+    assert.is_nil(s:find(3, "new"))
   end)
 end)

@@ -262,6 +262,25 @@ describe("kit:state", function()
     assert.same({ n = 2 }, kit:state("b", 1)) -- no ttl
   end)
 
+  it("is of the rule's own version unless another is given", function()
+    kit = testing.load { ["a.lua"] = "return { stream = 's', key = 'k', state = { version = 3, migrate = function(old, from) "
+      .. "return { n = old.n, from = from } end }, on_event = function(e, ctx) ctx.emit('o', ctx.state) end }", ["b.lua"] = ECHO }
+    kit:set_state("a", 1, { n = 5 })
+    kit:set_state("a", 2, { n = 5 }, { version = 2 })
+    assert.same({ 3, 2 }, { kit:state_version("a", 1), kit:state_version("a", 2) })
+    assert.same({ n = 5 }, kit:state("a", 2)) -- nobody has looked at it yet
+    kit:events("s", { { k = 1 }, { k = 2 }, { k = 3 } })
+    assert.same({ 3, 3 }, { kit:state_version("a", 1), kit:state_version("a", 2) })
+    assert.same({ { n = 5 }, { n = 5, from = 2 } }, { kit:state("a", 1), kit:state("a", 2) })
+    assert.is_nil(kit:state_version("a", 3))
+    assert.equal(1, kit:state_version("b", 3))
+    for _, version in ipairs { 0, 1.5, 2 ^ 31, "1" } do
+      assert.equal("kit:set_state: a version is a whole number from 1 on, this is " .. version,
+        refusal(kit.set_state, kit, "a", 1, {}, { version = version }))
+    end
+    assert.equal("kit:set_state: unknown option `verson`; did you mean `version`?", refusal(kit.set_state, kit, "a", 1, {}, { verson = 1 }))
+  end)
+
   it("gives a copy", function()
     kit:set_state("a", 1, { n = 5 })
     kit:state("a", 1).n = 6
