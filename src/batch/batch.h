@@ -1,6 +1,6 @@
 /* batch.h: what goes from stage to stage: entries, and the effects that rules want for them.
  *
- * The layouts of batch_entry and effect are also in src/runtime/tidemill/cdef.lua; bridge.c
+ * The layouts of batch_entry, fired and effect are also in src/runtime/tidemill/cdef.lua; bridge.c
  * compares them at start. */
 #ifndef TIDEMILL_BATCH_BATCH_H
 #define TIDEMILL_BATCH_BATCH_H
@@ -19,6 +19,19 @@ struct batch_entry {
     uint32_t size;              /* bytes of all fields and values */
     uint16_t only;              /* a retry for this rule alone (its number), or 0 */
     uint16_t attempts; /* of a retry: how often it failed before; 0 for an entry of a stream */
+};
+
+/* Numbers of entries from here on are of timers and windows that fired in the batch. */
+enum { FIRED_FIRST = 1 << 30 };
+
+/* A timer or window that fired: an entry of its own, between those of the streams. */
+struct fired {
+    struct batch_entry entry; /* ms: when it was due; clock_ms: the position's clock when it fired;
+                                 seq: of its kind, rule, key and name; stream 0; only: its rule */
+    const char *key, *name, *payload; /* payload NULL: none */
+    uint32_t key_len, name_len, payload_len;
+    uint32_t before; /* the place of the entry that it fired before */
+    uint8_t kind;    /* enum timer_kind (rules/timers.h) */
 };
 
 /* A command that a rule wants sent, as bytes of the protocol in the batch's buffer. */

@@ -61,6 +61,7 @@ struct bridge {
 const struct bridge_layout bridge_layout = {
     .view = sizeof(struct bridge_view),
     .entry = sizeof(struct batch_entry),
+    .fired = sizeof(struct fired),
     .effect = sizeof(struct effect),
     .slot = sizeof(struct state_slot),
     .token = sizeof(struct token),

@@ -26,18 +26,29 @@
 struct bridge_view {
     struct batch_entry *entries;
     struct effect *effects;
+    struct fired *fired;
+    const double *nexts; /* timers_nexts */
     uint32_t entry_count, effect_count, effect_cap, letter_count;
     uint32_t at_entry; /* the entry that is being run; which rule: struct mark */
-    uint32_t request_count, want_count;
+    uint32_t request_count, want_count, fired_count;
     double clock_ms,
-        deadline_ms; /* the position's clock; when to stop taking events (coarse monotonic) */
+        deadline_ms;     /* the position's clock; when to stop taking events (coarse monotonic) */
+    double next_wall_ms; /* timers_next_wall */
+    double until_ms;     /* behind the last entry time has come to here (the tail); 0: it has not */
+    double proven_ms;    /* Redis' TIME is at least that */
+    double next_idle_ms; /* the kernel's: when a stream that stands still makes something due */
     struct tokens event_tokens, state_tokens;
     struct buf out, letters, requests; /* commands as bytes: effects, letters, lookups */
     uint8_t is_unordered;              /* effects are not in the order of (entry, rule, ordinal) */
     uint8_t is_stopped, texts;         /* texts: the entry came as plain fields */
     uint8_t is_future;                 /* why it could not: its ID is too far ahead */
     uint8_t is_renewable;              /* BRIDGE_FULL may be answered */
-    char fault[507];                   /* why the entry could not be decoded */
+    uint8_t is_short; /* the kernel's: it stopped because a queue of timers must be loaded */
+    uint8_t is_early; /* the kernel's: it stopped because TIME may not have reached a due time that
+                         the next entry's ID has; only when is_exact is not set */
+    uint8_t is_exact; /* proven_ms is what TIME was just now, no estimate */
+    uint8_t has_more; /* the kernel's: it stopped with more that is due, for the next batch */
+    char fault[503];  /* why the entry could not be decoded */
 };
 
 struct bridge;
@@ -149,7 +160,8 @@ void bridge_describe(const struct bridge *b, const struct rulebook *book,
 
 /* Sizes of what Lua knows too; the kernel compares them at start (engine.lua). */
 struct bridge_layout {
-    uint32_t view, entry, effect, slot, token, mark, out_at, fault_at, clock_at, entry_stream_at;
+    uint32_t view, entry, fired, effect, slot, token, mark, out_at, fault_at, clock_at,
+        entry_stream_at;
 };
 extern const struct bridge_layout bridge_layout;
 

@@ -25,6 +25,14 @@ struct batch_entry {
   uint32_t size;
   uint16_t only, attempts;
 };]] },
+  { "struct fired", [[
+struct fired {
+  struct batch_entry entry;
+  const char *key, *name, *payload;
+  uint32_t key_len, name_len, payload_len;
+  uint32_t before;
+  uint8_t kind;
+};]] },
   { "struct effect", [[
 struct effect {
   uint64_t at, len;
@@ -42,13 +50,15 @@ struct state_slot {
 struct bridge {
   struct batch_entry *entries;
   struct effect *effects;
+  struct fired *fired;
+  const double *nexts;
   uint32_t entry_count, effect_count, effect_cap, letter_count;
-  uint32_t at_entry, request_count, want_count;
-  double clock_ms, deadline_ms;
+  uint32_t at_entry, request_count, want_count, fired_count;
+  double clock_ms, deadline_ms, next_wall_ms, until_ms, proven_ms, next_idle_ms;
   struct tokens event_tokens, state_tokens;
   struct buf out, letters, requests;
-  uint8_t is_unordered, is_stopped, texts, is_future, is_renewable;
-  char fault[507];
+  uint8_t is_unordered, is_stopped, texts, is_future, is_renewable, is_short, is_early, is_exact, has_more;
+  char fault[503];
 };]] },
   { "struct mark", "struct mark { uint32_t rule, leaving, serial, is_full, is_seen, spent_us; };" },
   { "tidemill_int64", "typedef struct { const int64_t value; const bool is_unsigned; } tidemill_int64;" },

@@ -7,7 +7,7 @@ local pack = require "tidemill.pack"
 local rulebook = require "tidemill.rulebook"
 
 ffi.cdef [[
-struct bridge_layout { uint32_t view, entry, effect, slot, token, mark, out_at, fault_at, clock_at, entry_stream_at; };
+struct bridge_layout { uint32_t view, entry, fired, effect, slot, token, mark, out_at, fault_at, clock_at, entry_stream_at; };
 extern const struct bridge_layout bridge_layout;
 void bridge_note(struct bridge *, uint32_t);
 int32_t bridge_decode(struct bridge *, uint32_t);
@@ -40,6 +40,7 @@ local function check_layout()
   end
   same("struct bridge", ffi.sizeof "struct bridge", c.view)
   same("struct batch_entry", ffi.sizeof "struct batch_entry", c.entry)
+  same("struct fired", ffi.sizeof "struct fired", c.fired)
   same("struct effect", ffi.sizeof "struct effect", c.effect)
   same("struct state_slot", ffi.sizeof "struct state_slot", c.slot)
   same("struct token", ffi.sizeof "struct token", c.token)
