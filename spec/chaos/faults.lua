@@ -238,7 +238,7 @@ local function during_reload(strike)
   return function(world)
     local _, place = world:wait_owner()
     local finish = edits.begin(world, ({ { place }, { place, 3 - place }, { 3 - place, place } })[world.draw(3)])
-    wait.sleep(world.draw(100) / 1000)
+    wait.sleep(world.draw(100) / 1000) -- waits for no fact: a fact is always the same moment of a reload, this is any
     strike(world, true)
     wait_version(world, finish())
   end

@@ -8,17 +8,9 @@ local hex = codec.hex
 describe("events", function()
   local server, e
 
-  before_each(function()
-    server = redis.start()
-  end)
+  before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    server:stop()
-    e = nil
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   -- Runs `body` over raw entries; returns what stands in `out`, unpacked, and the letters.
   local function run(body, entries, options)

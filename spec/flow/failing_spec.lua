@@ -9,11 +9,7 @@ describe("a rule that keeps failing", function()
 
   before_each(function() server, last = redis.start(), 0 end)
 
-  after_each(function()
-    if e then e:kill() end
-    server:stop()
-    e = nil
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   -- The rule fails on events with `fails`.
   local RULE = engine.rule "if event.fails then error('no luck with ' .. event.n, 0) end"

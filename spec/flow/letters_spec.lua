@@ -10,17 +10,9 @@ local WITNESS = engine.rule([[ctx.state.n = (ctx.state.n or 0) + 1]], 'stream = 
 describe("a dead letter", function()
   local server, e
 
-  before_each(function()
-    server = redis.start()
-  end)
+  before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    server:stop()
-    e = nil
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   local function start(rule, settings, options)
     options = options or {}

@@ -24,17 +24,9 @@ local WITNESS = engine.rule([[ctx.state.seen = (ctx.state.seen or 0) + 1]], HEAD
 describe("a state of an earlier version", function()
   local server, e, sent
 
-  before_each(function()
-    server, sent = redis.start(), 0
-  end)
+  before_each(function() server, sent = redis.start(), 0 end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    server:stop()
-    e = nil
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   -- One event for each of these keys; then everything is processed.
   local function feed(first, last, fields)

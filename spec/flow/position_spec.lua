@@ -10,17 +10,9 @@ local RULES = { ["seen.lua"] = engine.rule([[
 describe("the position", function()
   local server, e
 
-  before_each(function()
-    server = redis.start()
-  end)
+  before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    server:stop()
-    e = nil
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   local function add(stream, ...)
     for _, id in ipairs { ... } do

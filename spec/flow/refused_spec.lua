@@ -17,20 +17,9 @@ end
 describe("a refused effect", function()
   local server, front, e
 
-  before_each(function()
-    server = redis.start()
-  end)
+  before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    if front then
-      front:stop()
-    end
-    server:stop()
-    e, front = nil, nil
-  end)
+  after_each(function() e, front = engine.clear(server, e, front) end)
 
   -- Before and behind the effect that is refused stand others that are not.
   local RULE = engine.rule([[

@@ -18,11 +18,7 @@ describe("a reload", function()
 
   before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then e:kill() end
-    e = nil
-    server:stop()
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   local function start(rules, options)
     options = options or {}

@@ -16,20 +16,9 @@ local WITNESS = engine.rule [[ctx.redis.rpush("witness", event.n)]]
 describe("a retry", function()
   local server, front, e
 
-  before_each(function()
-    server = redis.start()
-  end)
+  before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    if front then
-      front:stop()
-    end
-    server:stop()
-    e, front = nil, nil
-  end)
+  after_each(function() e, front = engine.clear(server, e, front) end)
 
   local function start(options)
     options = options or {}

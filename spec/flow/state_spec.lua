@@ -5,17 +5,9 @@ local redis = require "spec.support.redis"
 describe("state", function()
   local server, e
 
-  before_each(function()
-    server = redis.start()
-  end)
+  before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    server:stop()
-    e = nil
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   local function start(options)
     options.server = server

@@ -9,17 +9,9 @@ end
 describe("streams", function()
   local server, e
 
-  before_each(function()
-    server = redis.start()
-  end)
+  before_each(function() server = redis.start() end)
 
-  after_each(function()
-    if e then
-      e:kill()
-    end
-    server:stop()
-    e = nil
-  end)
+  after_each(function() e = engine.clear(server, e) end)
 
   local function start(options)
     options.server = server
