@@ -51,6 +51,16 @@ describe("tidemill --help", function()
     assert.equal(out, output { "help" })
   end)
 
+  it("has a line for each command, what it does in one column", function()
+    local column
+    for line in output({ "--help" }):match("\nCommands:\n(.-)\n\n"):gmatch("[^\n]+") do
+      local name, gap = line:match("^  (%l+)( +)%S")
+      assert.is_true(name ~= nil and #gap >= 2, line)
+      column = column or #name + #gap
+      assert.equal(column, #name + #gap, line)
+    end
+  end)
+
   it("fits a terminal of 100 columns and has no colour in a file", function()
     local names = commands()
     names[#names + 1] = false

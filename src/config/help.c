@@ -196,6 +196,21 @@ static const struct {
                    "tidemill tail reminders --from start\n"},
 };
 
+/* So wide that the longest name fits. */
+static void command_rows(struct buf *out, uint32_t works)
+{
+    size_t column = 0;
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        size_t wide = LEFT + strlen(command_table[i].name) + 2;
+        if ((works & COMMAND_BIT(i)) != 0 && wide > column)
+            column = wide;
+    }
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if ((works & COMMAND_BIT(i)) != 0)
+            row(out, command_table[i].name, command_table[i].summary, column);
+    }
+}
+
 void help_program(struct buf *out, uint32_t works, bool is_coloured)
 {
     buf_printf(out, "tidemill %s: rules in Lua on Redis Streams\n", TIDEMILL_VERSION);
@@ -203,10 +218,7 @@ void help_program(struct buf *out, uint32_t works, bool is_coloured)
     buf_append_text(out, "  tidemill COMMAND [OPTIONS]\n");
     paragraphs(out, about_program);
     heading(out, "Commands:", is_coloured);
-    for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        if ((works & COMMAND_BIT(i)) != 0)
-            row(out, command_table[i].name, command_table[i].summary, 10);
-    }
+    command_rows(out, works);
     option_rows(out, COMMAND_RUN, SECTION_COMMON, "Common options:", is_coloured);
     heading(out, "Examples:", is_coloured);
     for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++) {
