@@ -53,6 +53,9 @@ local function append(fields, maxlen, out)
   letter.key, letter.key_len = fields.key or "", #(fields.key or "")
   letter.payload, letter.payload_len = fields.payload or "", #(fields.payload or "")
   letter.size, letter.at_ms, letter.attempts = fields.size or 0, fields.at or 0, fields.attempts or 1
+  for _, name in ipairs { "timer", "window" } do
+    if fields[name] then letter[name], letter[name .. "_len"] = fields[name], #fields[name] end
+  end
   if fields.event then letter.fields = array(fields.event, keep) end
   local own = not out
   out = out or ffi.new("struct buf")
@@ -127,6 +130,17 @@ describe("a dead letter", function()
     assert.equal("1099511627776", values.size)
     assert.equal(13, #names)
     assert.is_nil(append({ event = { "a", "b" } }).size)
+  end)
+
+  it("of a timer or a window names it behind its due time", function()
+    local values, names = append { id = "17", timer = "remind\0x", key = "u1", payload = "\x01" }
+    assert.equal(13, #names)
+    assert.same({ "stream", "id", "timer", "rule" }, { names[2], names[3], names[4], names[5] })
+    assert.same({ "17", "remind\0x", "", nil }, { values.id, values.timer, values.event, values.window })
+    values, names = append { id = "17", window = "10-17", key = "u1", payload = "\x80" }
+    assert.equal(13, #names)
+    assert.same({ "10-17", nil }, { values.window, values.timer })
+    assert.equal("", append({ timer = "" }).timer)
   end)
 
   it("is trimmed to about the number that is set", function()

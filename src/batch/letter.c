@@ -50,7 +50,7 @@ void letter_append(struct buf *out, const char *dlq_key, int64_t maxlen,
     struct buf event = {0};
     if (letter->fields != NULL && letter->size == 0)
         letter_pack_fields(&event, letter->fields);
-    size_t pairs = 12 + (letter->size > 0 ? 1 : 0);
+    size_t pairs = 12 + (letter->size > 0) + (letter->timer != NULL) + (letter->window != NULL);
     command_begin(out, 3 + (maxlen > 0 ? 3 : 0) + 2 * pairs);
     command_argument_text(out, "XADD");
     command_argument_text(out, dlq_key);
@@ -65,6 +65,10 @@ void letter_append(struct buf *out, const char *dlq_key, int64_t maxlen,
         add_number(out, "size", letter->size);
     add_text(out, "stream", letter->stream);
     add_text(out, "id", letter->id);
+    if (letter->timer != NULL)
+        add(out, "timer", letter->timer, letter->timer_len);
+    if (letter->window != NULL)
+        add(out, "window", letter->window, letter->window_len);
     add_text(out, "rule", letter->rule);
     add_text(out, "version", letter->version);
     add_text(out, "reason", letter->reason);

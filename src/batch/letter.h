@@ -14,6 +14,9 @@ struct letter {
     const char *rule, *version, *reason, *message, *traceback;
     const char *key, *payload;
     size_t key_len, payload_len;
+    const char *timer, *window; /* what fired instead of an entry: the timer's name, or the window's
+                                   START-STOP in ms; NULL: none */
+    size_t timer_len, window_len;
     uint64_t at_ms;
     unsigned attempts; /* 1: the first failure */
 };
