@@ -30,8 +30,12 @@ struct fired {
                                  seq: of its kind, rule, key and name; stream 0; only: its rule */
     const char *key, *name, *payload; /* payload NULL: none */
     uint32_t key_len, name_len, payload_len;
-    uint32_t before; /* the place of the entry that it fired before */
-    uint8_t kind;    /* enum timer_kind (rules/timers.h) */
+    double start_ms, stop_ms; /* of a window, as the kernel knows when it closes it; both 0: `name`
+                                 says it, START-STOP (a letter that is tried again) */
+    const char *reason, *message; /* when it is blamed: of its letter */
+    uint32_t before;              /* the place of the entry that it fired before */
+    uint8_t kind;                 /* enum timer_kind (rules/timers.h) */
+    uint8_t is_blamed;            /* its rule is not called, but fails */
 };
 
 /* A command that a rule wants sent, as bytes of the protocol in the batch's buffer. */

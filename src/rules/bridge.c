@@ -266,7 +266,7 @@ int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *statu
     bool is_plain = b->is_new && !b->is_alone && b->view.entry_count > 0 &&
                     first->run_end + 1 == b->view.entry_count && first->only == 0;
     lua_pushinteger(L, b->id);
-    lua_pushinteger(L, b->is_new ? (lua_Integer)b->view.entry_count : 0);
+    lua_pushinteger(L, b->is_new ? (lua_Integer)b->view.entry_count : -1);
     lua_pushinteger(L, is_plain ? (lua_Integer)first->stream : 0);
     b->is_new = false;
     int failed = vm_call(b->vm, 3, 3, error);

@@ -31,6 +31,7 @@ struct bridge_view {
     uint32_t entry_count, effect_count, effect_cap, letter_count;
     uint32_t at_entry; /* the entry that is being run; which rule: struct mark */
     uint32_t request_count, want_count, fired_count;
+    uint32_t fire_most; /* so many may fire in this batch; 0: as many as the kernel thinks right */
     double clock_ms,
         deadline_ms;     /* the position's clock; when to stop taking events (coarse monotonic) */
     double next_wall_ms; /* timers_next_wall */

@@ -30,8 +30,10 @@ struct fired {
   struct batch_entry entry;
   const char *key, *name, *payload;
   uint32_t key_len, name_len, payload_len;
+  double start_ms, stop_ms;
+  const char *reason, *message;
   uint32_t before;
-  uint8_t kind;
+  uint8_t kind, is_blamed;
 };]] },
   { "struct effect", [[
 struct effect {
@@ -53,7 +55,7 @@ struct bridge {
   struct fired *fired;
   const double *nexts;
   uint32_t entry_count, effect_count, effect_cap, letter_count;
-  uint32_t at_entry, request_count, want_count, fired_count;
+  uint32_t at_entry, request_count, want_count, fired_count, fire_most;
   double clock_ms, deadline_ms, next_wall_ms, until_ms, proven_ms, next_idle_ms;
   struct tokens event_tokens, state_tokens;
   struct buf out, letters, requests;

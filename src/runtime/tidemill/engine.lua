@@ -165,9 +165,10 @@ end
 ---Batches as usual again.
 function engine.together(id) engine.partitions[id].alone = nil end
 
----Runs the batch of a partition. `count` above 0: a new one (kernel:begin), of `stream` alone when that is above 0.
+---Runs the batch of a partition. `count` -1: goes on with it; else a new one (kernel:begin), of `stream` alone when that is
+---above 0.
 function engine.run(id, count, stream)
-  if count > 0 then engine.kernel.begin(engine.partitions[id], count, stream > 0 and stream or nil) end
+  if count >= 0 then engine.kernel.begin(engine.partitions[id], count, stream > 0 and stream or nil) end
   local status, processed, stopped = engine.kernel:run(engine.partitions[id])
   return status, processed, stopped
 end
