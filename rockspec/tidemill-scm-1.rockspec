@@ -29,6 +29,7 @@ build = {
     ["tidemill.duration"] = "src/runtime/tidemill/duration.lua",
     ["tidemill.each"] = "src/runtime/tidemill/each.lua",
     ["tidemill.environment"] = "src/runtime/tidemill/environment.lua",
+    ["tidemill.event_time"] = "src/runtime/tidemill/event_time.lua",
     ["tidemill.glob"] = "src/runtime/tidemill/glob.lua",
     ["tidemill.health"] = "src/runtime/tidemill/health.lua",
     ["tidemill.kernel"] = "src/runtime/tidemill/kernel.lua",
