@@ -47,5 +47,6 @@ build = {
     ["tidemill.testing_host"] = "src/runtime/tidemill/testing_host.lua",
     ["tidemill.unpack"] = "src/runtime/tidemill/unpack.lua",
     ["tidemill.value"] = "src/runtime/tidemill/value.lua",
+    ["tidemill.window"] = "src/runtime/tidemill/window.lua",
   },
 }

@@ -1,6 +1,7 @@
 -- tidemill.lua: what `require "tidemill"` gives a rule.
 local duration = require "tidemill.duration"
 local value = require "tidemill.value"
+local window = require "tidemill.window"
 
 ---@class tidemill
 local tidemill = {}
@@ -13,7 +14,16 @@ local tidemill = {}
 ---@field event? table<string, string>       schema: string number integer boolean table any, with ? when optional
 ---@field state? tidemill.rule.state
 ---@field limits? tidemill.rule.limits
+---@field time? string|fun(event: table): any   when it happened: a field of seconds, ms or ISO 8601; default: the entry ID
+---@field lateness? string|number            how long the watermark waits for events that come late; default 0
+---@field idle? string|number                after how long without an entry a stream holds up the others no more; default "5s"
+---@field clock? "wall"|"event"              what timers follow: Redis' clock (default), or the rule's watermark
+---@field window? tidemill.window            tidemill.window.tumbling, sliding, session or count
+---@field merge? fun(a: table, b: table): table   two parts of a window as one; required for sliding and session
 ---@field on_event fun(event: table, ctx: tidemill.ctx)
+---@field on_timer? fun(name: string, ctx: tidemill.ctx)   a timer of the key is due: ctx.now is its due time
+---@field on_window? fun(span: tidemill.span, ctx: tidemill.ctx)   a window of the key is over: ctx.window is what it holds
+---@field on_late? fun(event: table, ctx: tidemill.ctx)    an event whose windows are all over; default: a dead letter `late`
 ---@field on_error? "dead"|"skip"|"stop"     what happens to an event on which the rule fails; default "dead"
 
 ---@class tidemill.rule.state
@@ -28,12 +38,28 @@ local tidemill = {}
 ---@field effect_kb? number    their bytes
 ---@field state_kb? number     the packed state of one key
 
+---What a window spans: start <= time < stop. Of a session: from its first event to `gap` after its last one.
+---@class tidemill.span
+---@field start number   ms since 1970
+---@field stop number    ms since 1970
+
+---Timers of the rule and the event's key, by name. Setting again replaces. A delay counts from the entry's ID on, in on_timer
+---from when that one was due; with `clock = "event"` from ctx.now.
+---@class tidemill.timer
+---@field set fun(name: string, delay: string|number, payload?: any)   "30m", or ms
+---@field set_at fun(name: string, ms: number, payload?: any)          ms since 1970; one that has passed is due at once
+---@field cancel fun(name: string)
+---@field get fun(name: string): number|nil                            when it is due, in ms since 1970; nil: it is not set
+
 ---@class tidemill.ctx
 ---@field state table|nil        kept per key; what is left in it after the call is stored; nil clears it
 ---@field key string             the event's key
 ---@field id string              entry ID, "1700000000000-0"
 ---@field stream string          the stream that the event came from
----@field now number             ms since 1970: the event's time, never the wall clock
+---@field now number             ms since 1970: the event's time, never the wall clock; of a timer: when it was due
+---@field timer tidemill.timer   durable, in the same commit as all else
+---@field payload any            in on_timer: what the timer was set with
+---@field window table|nil       kept per key and window until it is over
 ---@field emit fun(stream: string, fields: table)   one more entry on a stream
 ---@field redis table<string, fun(...): any>        ctx.redis.hget(key, field): reads answer, writes are effects and return nothing
 ---@field log { debug: fun(...), info: fun(...), warn: fun(...), error: fun(...) }
@@ -46,6 +72,8 @@ function tidemill.rule(definition)
   if type(definition) ~= "table" then error("tidemill.rule: expects a table", 2) end
   return definition
 end
+
+tidemill.window = window
 
 tidemill.null = value.null
 tidemill.int64 = value.int64

@@ -41,12 +41,13 @@ local function days_in(year, month)
   return DAYS[month]
 end
 
--- Days since 1970-01-01 of a date of the Gregorian calendar: days_from_civil of Howard Hinnant, "chrono-Compatible Low-Level Date
--- Algorithms" (howardhinnant.github.io/date_algorithms.html), without the eras before year 0. A year begins in March there, so
--- that the leap day is its last one, and the days before a month are (153 m + 2) / 5.
+-- Days since 1970-01-01 of a date of the Gregorian calendar: days_from_civil of Howard Hinnant, "chrono-Compatible Low-Level
+-- Date Algorithms" (howardhinnant.github.io/date_algorithms.html), without the eras before year 0. A year begins in March
+-- there, so that the leap day is its last one, and the days before a month are (153 m + 2) / 5.
 local function days_from_civil(year, month, day)
   if month <= 2 then year, month = year - 1, month + 12 end
-  return year * 365 + floor(year / 4) - floor(year / 100) + floor(year / 400) + floor((153 * (month - 3) + 2) / 5) + day - 719469
+  local days = year * 365 + floor(year / 4) - floor(year / 100) + floor(year / 400)
+  return days + floor((153 * (month - 3) + 2) / 5) + day - 719469
 end
 
 -- The zone behind a time, from `at` on: its ms, to be subtracted. Nil: this is none.
@@ -114,7 +115,8 @@ end
 local function of_day(text)
   local y1, y2, y3, y4, dash, m1, m2, dash2, d1, d2 = byte(text, 1, 10)
   local year, month, day = two(y1, y2) * 100 + two(y3, y4), two(m1, m2), two(d1, d2)
-  if dash ~= 45 or dash2 ~= 45 or year < 0 or month < 1 or month > 12 or day < 1 or day > days_in(year, month) then return nil end
+  if dash ~= 45 or dash2 ~= 45 or year < 0 or month < 1 or month > 12 then return nil end
+  if day < 1 or day > days_in(year, month) then return nil end
   return days_from_civil(year, month, day) * 86400000
 end
 

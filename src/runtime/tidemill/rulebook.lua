@@ -86,6 +86,13 @@ local function copy_of(t)
   return copy
 end
 
+-- A module of ours for one rule: whatever the rule does to it is nobody else's matter. Metatables stay (they hide themselves).
+local function copy_of_module(t)
+  local copy = {}
+  for k, v in pairs(t) do copy[k] = type(v) == "table" and copy_of_module(v) or v end
+  return setmetatable(copy, debug.getmetatable(t))
+end
+
 -- `require` of one rule: the engine's modules, and the folder's own lib, each rule with its own copies.
 local function requirer(file, environment_of)
   local loaded, loading, seen = {}, {}, {}
@@ -93,7 +100,7 @@ local function requirer(file, environment_of)
     if type(name) ~= "string" then error("require: expects the name of a module", 2) end
     if loaded[name] ~= nil then return loaded[name] end
     if rulebook.MODULES[name] then
-      loaded[name] = copy_of(require(name))
+      loaded[name] = copy_of_module(require(name))
       return loaded[name]
     end
     local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"
@@ -417,7 +424,7 @@ end
 -- ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- What a rule may require besides its own lib.
-rulebook.MODULES = { tidemill = true }
+rulebook.MODULES = { tidemill = true, ["tidemill.window"] = true }
 
 ---@class tidemill.rulebook
 ---@field rules table[]                     in the order of their names
