@@ -335,7 +335,7 @@ void states_begin(struct states *s)
     while (s->bytes > s->most_bytes) {
         struct slot *slot = s->table[s->hand];
         if (slot != NULL && !slot->is_touched) {
-            if (has_all(s, slot->rule))
+            if (slot->view.len > 0 && has_all(s, slot->rule))
                 s->is_all[slot->rule] = false;
             remove_at(s, s->hand); /* the hand stays: another may have moved here */
             continue;

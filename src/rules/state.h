@@ -7,7 +7,8 @@
  * commit fails, the owner forgets everything (design 4.4).
  *
  * A rule whose hash was empty when the partition was taken has all its states here until one of
- * them is dropped for want of room: so a new key costs no question (states_know_all).
+ * them is dropped for want of room: so a new key costs no question (states_know_all). Slots without
+ * a state say nothing then, and may go.
  *
  * Memory: slots that the current batch has not touched are dropped, least recently used first as a
  * clock hand sees it, whenever a batch begins above `most_bytes`. */
@@ -21,6 +22,10 @@
 #include <stdint.h>
 
 struct states;
+
+/* Numbers of rules from here on are of the windows of rule (number - STATE_WINDOWS), which are kept
+ * as states are, in a hash of their own. */
+enum { STATE_WINDOWS = 1 << 15 };
 
 /* What the kernel sees of one key's state (cdef.lua: struct state_slot). */
 struct state_slot {
@@ -43,8 +48,8 @@ void states_drop(struct states *s);
 struct state_slot *states_find(struct states *s, uint32_t rule, const char *key, size_t key_len);
 
 /* Redis holds no state of this rule but what is, or will be put, here: from now on a key without a
- * slot has no state, and states_find makes its slot at once. True until the first state of the rule
- * is dropped. */
+ * slot has no state, and states_find makes its slot at once. True until the first slot of the rule
+ * that has a state is dropped. */
 void states_know_all(struct states *s, uint32_t rule);
 
 /* What Redis answered for a key (len 0: nothing). Bytes that are no packed state count as nothing

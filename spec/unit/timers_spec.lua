@@ -1,0 +1,403 @@
+local bit = require "bit"
+local ffi = require "ffi"
+local codec = require "spec.support.codec"
+local header = require "spec.support.header"
+local runtime = require "spec.support.runtime"
+local C = header.load("src/rules/timers.h", "src/redis/parser.h", "src/base/arena.h", "src/base/buf.h")
+
+local WALL, EVENT, WINDOW = tonumber(C.TIMER_WALL), tonumber(C.TIMER_EVENT), tonumber(C.TIMER_WINDOW)
+local ENDS = { [WALL] = "wall", [EVENT] = "event", [WINDOW] = "window" }
+local NONE, UNKNOWN = -1, -2
+local PREFIX, PAGE, MOST = "tidemill:g:", 2000, 512
+local RULES = { [0] = "zero", "one", "two", "three" }
+local huge = math.huge
+
+local function rule_name(_, rule)
+  return RULES[rule]
+end
+
+-- What C looks at; the callback keeps it alive.
+local name_texts = {}
+for rule, name in pairs(RULES) do
+  name_texts[rule] = ffi.new("char[?]", #name + 1, name)
+end
+local name_callback = ffi.cast("const char *(*)(const void *, uint32_t)", function(_, rule)
+  return name_texts[rule]
+end)
+name_texts.prefix = ffi.new("char[?]", #PREFIX + 1, PREFIX)
+local names = ffi.new("struct timer_names", { name = name_callback, prefix = name_texts.prefix })
+
+local function queue_key(rule, kind)
+  return PREFIX .. "timers:" .. rule_name(nil, rule) .. ":" .. ENDS[kind]
+end
+
+local function data_key(rule)
+  return PREFIX .. "timerdata:" .. rule_name(nil, rule)
+end
+
+local function member(key, name)
+  return (key:gsub("%z", "\0\255")) .. "\0" .. name
+end
+
+-- Commands as lists of arguments.
+local function commands_of(bytes)
+  local list, at = {}, 1
+  while at <= #bytes do
+    local count, next_at = bytes:match("^%*(%d+)\r\n()", at)
+    assert(count, "no command")
+    local argv = {}
+    at = next_at
+    for i = 1, tonumber(count) do
+      local len, from = bytes:match("^%$(%d+)\r\n()", at)
+      argv[i] = bytes:sub(from, from + len - 1)
+      at = from + len + 2
+    end
+    list[#list + 1] = argv
+  end
+  return list
+end
+
+-- ── a Redis of our own ──
+
+local function bulk(text)
+  return text and "$" .. #text .. "\r\n" .. text .. "\r\n" or "$-1\r\n"
+end
+
+local Redis = {}
+Redis.__index = Redis
+
+local WRONGTYPE = "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n"
+
+local function new_redis()
+  return setmetatable({ keys = {}, log = {} }, Redis)
+end
+
+function Redis:value(key)
+  self.keys[key] = self.keys[key] or {}
+  return self.keys[key]
+end
+
+function Redis:ZADD(key, ...)
+  local list, zset = { ... }, self:value(key)
+  for i = 1, #list, 2 do
+    zset[list[i + 1]] = assert(tonumber(list[i]))
+  end
+  return ":0\r\n"
+end
+
+function Redis:ZREM(key, ...)
+  for _, name in ipairs { ... } do
+    self:value(key)[name] = nil
+  end
+  return ":0\r\n"
+end
+Redis.HDEL = Redis.ZREM
+
+function Redis:HSET(key, ...)
+  local list, hash = { ... }, self:value(key)
+  for i = 1, #list, 2 do
+    hash[list[i]] = list[i + 1]
+  end
+  return ":0\r\n"
+end
+
+function Redis:HLEN(key)
+  local count = 0
+  for _ in pairs(self:value(key)) do count = count + 1 end
+  return ":" .. count .. "\r\n"
+end
+
+function Redis:HMGET(key, ...)
+  local hash, out = self:value(key), {}
+  for i, field in ipairs { ... } do out[i] = bulk(hash[field]) end
+  return "*" .. #out .. "\r\n" .. table.concat(out)
+end
+
+local function in_order(zset, least)
+  local list = {}
+  for name, score in pairs(zset) do
+    if score >= least then list[#list + 1] = { score, name } end
+  end
+  table.sort(list, function(a, b)
+    if a[1] ~= b[1] then return a[1] < b[1] end
+    return a[2] < b[2]
+  end)
+  return list
+end
+
+function Redis:ZRANGEBYSCORE(key, min, max, scores, limit, offset, count)
+  assert(max == "+inf" and scores == "WITHSCORES" and limit == "LIMIT")
+  local least = min == "-inf" and -huge or assert(tonumber(min))
+  local list, out = in_order(self:value(key), least), {}
+  for i = offset + 1, math.min(#list, offset + count) do
+    out[#out + 1] = bulk(list[i][2])
+    out[#out + 1] = bulk(("%.17g"):format(list[i][1]))
+  end
+  return "*" .. #out .. "\r\n" .. table.concat(out)
+end
+
+function Redis:run(argv)
+  local verb, key = argv[1], argv[2]
+  local width = (verb == "ZADD" or verb == "HSET") and 2 or 1
+  if verb ~= "ZRANGEBYSCORE" then
+    assert(#argv - 2 <= MOST * width, "a command is too long")
+  end
+  self.log[#self.log + 1] = argv
+  if type(self.keys[key]) == "string" then return WRONGTYPE end
+  return self[verb](self, unpack(argv, 2))
+end
+
+-- ── timers ──
+
+local Timers = {}
+Timers.__index = Timers
+
+local function create()
+  return setmetatable({ handle = ffi.gc(C.timers_create(), C.timers_destroy) }, Timers)
+end
+
+-- All queues of rules 1 and 2 attended and loaded from `redis`.
+local function create_loaded(redis)
+  local t = create()
+  for rule = 1, 2 do
+    for kind = WALL, WINDOW do t:attend(rule, kind, true) end
+  end
+  t:load(redis or new_redis())
+  return t
+end
+
+function Timers:set(rule, kind, key, name, due, payload)
+  codec.with_exact(key, function(k, k_len)
+    codec.with_exact(name, function(n, n_len)
+      codec.with_exact(payload or "", function(p, p_len)
+        C.timers_set(self.handle, rule, kind, k, k_len, n, n_len, due, payload and p or nil, p_len)
+      end)
+    end)
+  end)
+end
+
+function Timers:cancel(rule, kind, key, name)
+  C.timers_cancel(self.handle, rule, kind, key, #key, name, #name)
+end
+
+function Timers:find(rule, kind, key, name)
+  return C.timers_find(self.handle, rule, kind, key, #key, name, #name)
+end
+
+-- key, name, due, payload; or nothing. `out` keeps the struct.
+function Timers:take(rule, kind, out)
+  out = out or ffi.new("struct timer")
+  if not C.timers_take(self.handle, rule, kind, out) then return nil end
+  return ffi.string(out.key, out.key_len), ffi.string(out.name, out.name_len), out.due_ms,
+    out.payload ~= nil and ffi.string(out.payload, out.payload_len) or nil
+end
+
+function Timers:is_short(rule, kind) return C.timers_is_short(self.handle, rule, kind) end
+function Timers:attend(rule, kind, is) C.timers_attend(self.handle, rule, kind, is) end
+function Timers:next(rule, kind) return C.timers_nexts(self.handle)[rule * 3 + kind] end
+function Timers:next_wall() return C.timers_next_wall(self.handle) end
+function Timers:begin() C.timers_begin(self.handle) end
+function Timers:discard() C.timers_discard(self.handle) end
+function Timers:drop() C.timers_drop(self.handle) end
+function Timers:count() return tonumber(C.timers_count(self.handle)) end
+
+local function gather(append)
+  local out = ffi.new("struct buf")
+  local count = append(out)
+  local bytes = out.len > 0 and header.text(out) or ""
+  C.buf_fini(out)
+  local list = commands_of(bytes)
+  assert(#list == count, "another number of commands was told")
+  return list
+end
+
+function Timers:commands()
+  return gather(function(out) return C.timers_commands(self.handle, names, out) end)
+end
+
+function Timers:wants()
+  return gather(function(out) return C.timers_wants(self.handle, names, out) end)
+end
+
+-- Hands `bytes` over as the reply to want number `number`, from 0.
+function Timers:reply(number, bytes)
+  local parser, arena, why = C.parser_create(), ffi.new("struct arena"), ffi.new("struct error")
+  local reply = ffi.new("const struct reply *[1]")
+  C.parser_feed(parser, bytes, #bytes)
+  assert(C.parser_next(parser, arena, reply, why) == 0 and reply[0] ~= nil)
+  local ok = C.timers_take_reply(self.handle, number, reply[0])
+  C.parser_destroy(parser)
+  C.arena_fini(arena)
+  return ok
+end
+
+-- One round of loading; returns the commands and whether all was as it should be.
+function Timers:load_once(redis)
+  local list, is_fine = self:wants(), true
+  local replies = {}
+  for i, argv in ipairs(list) do replies[i] = redis:run(argv) end
+  for i, bytes in ipairs(replies) do
+    if not self:reply(i - 1, bytes) then is_fine = false end
+  end
+  return list, is_fine
+end
+
+function Timers:load(redis)
+  local all_fine = true
+  for _ = 1, 100 do
+    local list, is_fine = self:load_once(redis)
+    all_fine = all_fine and is_fine
+    if #list == 0 then return all_fine end
+  end
+  error "loading does not end"
+end
+
+-- Sends the batch's commands, and begins the next; returns the commands.
+function Timers:seal(redis)
+  local list = self:commands()
+  for _, argv in ipairs(list) do
+    local reply = redis and redis:run(argv) or ":0\r\n"
+    assert(reply:sub(1, 1) == ":", reply)
+  end
+  C.timers_seal(self.handle)
+  self:begin()
+  return list
+end
+
+describe("members", function()
+  local function made(key, name)
+    local out = ffi.new("struct buf")
+    C.timer_member(out, key, #key, name, #name)
+    local bytes = header.text(out)
+    C.buf_fini(out)
+    return bytes
+  end
+
+  -- key, name; nil when it is none.
+  local function parsed(bytes)
+    return codec.with_exact(bytes, function(copy, len)
+      local key, name, name_len = ffi.new("struct buf"), ffi.new("const char *[1]"), ffi.new("size_t[1]")
+      if not C.timer_member_parse(copy, len, key, name, name_len) then return nil end
+      local text = ffi.string(key.data, key.len)
+      C.buf_fini(key)
+      return text, ffi.string(name[0], name_len[0])
+    end)
+  end
+
+  it("are key, NUL, name, with a key's NULs as NUL FF, and are read back", function()
+    for _, case in ipairs {
+      { "k", "n", "k\0n" }, { "", "n", "\0n" }, { "", "", "\0" }, { "k", "", "k\0" }, { "\0", "n", "\0\255\0n" },
+      { "a\0b", "n", "a\0\255b\0n" }, { "a\0\0", "n", "a\0\255\0\255\0n" }, { "\255", "n", "\255\0n" },
+      { "a\0\255", "n", "a\0\255\255\0n" }, { ("k"):rep(1000), ("n"):rep(128), ("k"):rep(1000) .. "\0" .. ("n"):rep(128) },
+    } do
+      assert.equal(case[3], made(case[1], case[2]))
+      assert.same({ case[1], case[2] }, { parsed(case[3]) })
+    end
+  end)
+
+  it("order as key, then name", function()
+    local list = {}
+    for _, key in ipairs { "", "\0", "\0\0", "\0\1", "\0\255", "\1", "a", "a\0", "a\0\0", "a\0b", "a\1", "ab", "b", "\255" } do
+      for _, name in ipairs { "", " ", "a", "b", "b ", "\254" } do list[#list + 1] = { key, name } end
+    end
+    for i, a in ipairs(list) do
+      for j, b in ipairs(list) do
+        local left, right = made(a[1], a[2]), made(b[1], b[2])
+        assert.equal(i < j, left < right)
+        assert.equal(i == j, left == right)
+      end
+    end
+  end)
+
+  it("are refused when they have no name's NUL, or a NUL in the name", function()
+    for _, bytes in ipairs { "", "a", "\0\255", "a\0\255b", "a\0b\0", "a\0b\0c", "\0\0", "a\0b\0\255" } do
+      assert.is_nil((parsed(bytes)), codec.to_hex(bytes))
+    end
+  end)
+end)
+
+describe("timers", function()
+  it("are taken in the order of due, key, name, with all that they are", function()
+    local t = create_loaded()
+    t:begin()
+    t:set(1, WALL, "k", "b", 20, "p")
+    t:set(1, WALL, "k", "a", 20)
+    t:set(1, WALL, "k2", "a", 10, "")
+    t:set(1, WALL, "a\0b\0", "x", 30, ("z"):rep(5000))
+    t:set(1, WALL, "", "n", 20)
+    t:set(2, WALL, "k", "n", 5)
+    assert.same({ 10, 5 }, { t:next(1, WALL), t:next_wall() })
+    local taken = {}
+    for i = 1, 5 do taken[i] = { t:take(1, WALL) } end
+    assert.same({ { "k2", "a", 10, "" }, { "", "n", 20 }, { "k", "a", 20 }, { "k", "b", 20, "p" },
+      { "a\0b\0", "x", 30, ("z"):rep(5000) } }, taken)
+    assert.is_nil((t:take(1, WALL)))
+    assert.is_false(t:is_short(1, WALL))
+    assert.same({ huge, 5, 1 }, { t:next(1, WALL), t:next_wall(), t:count() })
+  end)
+
+  it("replace and cancel one another, whatever the clock; windows are apart", function()
+    local t = create_loaded()
+    t:set(1, WALL, "k", "n", 20)
+    t:set(1, WINDOW, "k", "n", 7)
+    assert.equal(20, t:find(1, EVENT, "k", "n"))
+    t:set(1, EVENT, "k", "n", 15)
+    assert.same({ 15, 15, 7 }, { t:find(1, WALL, "k", "n"), t:find(1, EVENT, "k", "n"), t:find(1, WINDOW, "k", "n") })
+    assert.same({ huge, 15, 7 }, { t:next(1, WALL), t:next(1, EVENT), t:next(1, WINDOW) })
+    t:cancel(1, WALL, "k", "n")
+    assert.same({ NONE, NONE, 7 }, { t:find(1, WALL, "k", "n"), t:find(1, EVENT, "k", "n"), t:find(1, WINDOW, "k", "n") })
+    t:cancel(1, WINDOW, "k", "n")
+    assert.same({ NONE, 0 }, { t:find(1, WINDOW, "k", "n"), t:count() })
+    assert.same({}, t:seal())
+  end)
+
+  it("are one argument of a command, however often they change in a batch", function()
+    local t, redis = create_loaded(), new_redis()
+    for i = 1, 10 do t:set(1, WALL, "k", "n", i, "p" .. i) end
+    t:set(1, WALL, "gone", "n", 5, "p")
+    t:cancel(1, WALL, "gone", "n")
+    t:set(2, WINDOW, "k", "", 9007199254740991)
+    assert.same({ { "ZADD", queue_key(1, WALL), "10", "k\0n" }, { "HSET", data_key(1), "k\0n", "p10" },
+      { "ZADD", queue_key(2, WINDOW), "9007199254740991", "k\0" } }, t:seal(redis))
+    t:set(1, WALL, "k", "n", 10, "p10") -- as it was
+    assert.same({}, t:seal(redis))
+    t:set(1, EVENT, "k", "n", 10, "p11")
+    t:set(1, WALL, "k", "n", 10, "p11")
+    assert.same({ { "HSET", data_key(1), "k\0n", "p11" } }, t:seal(redis))
+    t:set(1, EVENT, "k", "n", 10)
+    assert.same({ { "ZREM", queue_key(1, WALL), "k\0n" }, { "HDEL", data_key(1), "k\0n" },
+      { "ZADD", queue_key(1, EVENT), "10", "k\0n" } }, t:seal(redis))
+    t:cancel(1, WALL, "k", "n")
+    assert.same({ { "ZREM", queue_key(1, EVENT), "k\0n" } }, t:seal(redis))
+  end)
+end)
+
+describe("loading", function()
+  it("asks for pages as they are needed, also in the middle of a tie", function()
+    local t, redis, expected = create(), new_redis(), {}
+    for i = 1, 3 * PAGE + 10 do
+      local key = ("k%05d"):format(i)
+      local due = i <= 100 and i or 1000
+      redis:ZADD(queue_key(1, WALL), tostring(due), member(key, "n"))
+      expected[i] = key
+    end
+    t:attend(1, WALL, true)
+    assert.same({ -huge, -huge, UNKNOWN }, { t:next(1, WALL), t:next_wall(), t:find(1, WALL, "k00001", "n") })
+    assert.is_true(t:is_short(1, WALL))
+    assert.is_nil((t:take(1, WALL)))
+    local taken, rounds = {}, 0
+    repeat
+      rounds = rounds + #t:load_once(redis)
+      t:begin()
+      local key = t:take(1, WALL)
+      while key do
+        taken[#taken + 1] = key
+        key = t:take(1, WALL)
+      end
+      t:seal(redis)
+    until not t:is_short(1, WALL)
+    assert.same(expected, taken)
+    assert.equal(5, rounds) -- HLEN and four pages
+    assert.same({}, redis:value(queue_key(1, WALL)))
+  end)
+end)
