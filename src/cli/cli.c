@@ -34,3 +34,9 @@ int cli_misuse(const char *command, const char *format, ...)
     say(text);
     return EXIT_USAGE;
 }
+
+bool cli_is_rule_name(const char *text)
+{
+    size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
+    return len >= 1 && len <= 64 && text[len] == '\0';
+}

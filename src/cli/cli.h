@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "config/config.h"
 
+#include <stdbool.h>
+
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cli_run(const struct config *config, int argc, char **argv);
@@ -18,11 +20,15 @@ int cli_send(const struct config *config, int argc, char **argv);
 int cli_tail(const struct config *config, int argc, char **argv);
 int cli_dlq(const struct config *config, int argc, char **argv);
 int cli_state(const struct config *config, int argc, char **argv);
+int cli_timers(const struct config *config, int argc, char **argv);
 
 /* Says "tidemill: SENTENCE" on standard error and returns the exit status of the error's code. */
 int cli_fail(const struct error *error);
 
 /* The same for wrong usage of a command that only it can see; points at its help. */
 int cli_misuse(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* [A-Za-z0-9_-]{1,64} */
+bool cli_is_rule_name(const char *text);
 
 #endif

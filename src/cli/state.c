@@ -341,12 +341,6 @@ static int refuse_verb(const char *word)
     return cli_misuse("state", "state has no %s; it knows list, get, set and delete", word);
 }
 
-static bool is_rule_name(const char *text)
-{
-    size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
-    return len >= 1 && len <= 64 && text[len] == '\0';
-}
-
 static void state_fini(struct state *s)
 {
     partitions_fini(&s->partitions);
@@ -368,7 +362,7 @@ int cli_state(const struct config *config, int argc, char **argv)
     if (argc - 1 != verbs[verb].arguments)
         return cli_misuse("state", "it is: tidemill state %s %s", verbs[verb].name,
                           verbs[verb].words);
-    if (!is_rule_name(argv[1]))
+    if (!cli_is_rule_name(argv[1]))
         return cli_misuse("state", "%s is no name of a rule: 1 to 64 of A-Z a-z 0-9 _ -", argv[1]);
     struct state s = {.config = config,
                       .rule = argv[1],

@@ -62,7 +62,7 @@ void table_print(const struct table *t, struct buf *out, size_t width, bool is_c
     size_t used = 0;
     for (size_t i = 0; i < t->cells; i++, cell += strlen(cell) + 1) {
         size_t column = i % t->columns;
-        bool is_heading = is_coloured && i < t->columns;
+        bool is_heading = is_coloured && !t->has_no_heading && i < t->columns;
         if (is_heading && column == 0)
             buf_append_text(out, "\033[1m");
         if (column + 1 < t->columns) {
@@ -75,6 +75,13 @@ void table_print(const struct table *t, struct buf *out, size_t width, bool is_c
         buf_append_text(out, is_heading ? "\033[0m\n" : "\n");
         used = 0;
     }
+}
+
+void table_go_on(struct table *t)
+{
+    t->text.len = 0;
+    t->cells = 0;
+    t->has_no_heading = true;
 }
 
 void table_fini(struct table *t)

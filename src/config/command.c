@@ -94,6 +94,28 @@ const struct command command_table[COMMAND_COUNT] = {
             "tidemill state list cart --match 'u1*'\n"
             "tidemill state get cart u17\n"
             "tidemill state set cart u17 '{\"total\": 0}'\n"},
+    [COMMAND_TIMERS] = {
+        .name = "timers", .summary = "list and drop pending timers",
+        .usage = "list [--rule RULE] [--key KEY] [--name NAME] [--count N] [OPTIONS]\n"
+                 "drop [--rule RULE] [--key KEY] [--name NAME] [--yes] [OPTIONS]",
+        .arguments_least = 1, .arguments_most = 1000000,
+        .about =
+            "A timer that a rule has set (ctx.timer.set) waits in Redis until it is due. list "
+            "shows the earliest first: whose it is, when it is due, and its payload. A wall timer "
+            "follows the clock of Redis; an event timer follows its rule's watermark, and FROM NOW "
+            "counts from there.\n\n"
+            "drop removes timers for good: they do not fire. It is safe beside a running engine, "
+            "which looks anew at what is pending. Timers of a rule that is gone, or that no "
+            "longer has on_timer, wait untouched until it is back or until they are dropped.\n\n"
+            "Neither touches windows: those close as their rules say.",
+        .examples =
+            "# what fires next\n"
+            "tidemill timers list --count 20\n"
+            "# all that waits for one customer\n"
+            "tidemill timers list --key u17\n"
+            "tidemill timers drop --rule cart --key u17 --name remind\n"
+            "# a rule that will not come back\n"
+            "tidemill timers drop --rule old_cart\n"},
     [COMMAND_STATUS] = {
         .name = "status", .summary = "what is running: rules, lag and rates", .usage = "[OPTIONS]",
         .about = "Asks the running engine of this group over its control socket.",

@@ -85,6 +85,10 @@ struct config {
         const char *rule, *reason; /* NULL: any */
         bool is_all, is_sure;
     } dlq;
+    struct {
+        const char *rule, *key, *name; /* NULL: any */
+        bool is_sure;
+    } timers;
     const char *match;     /* state list: a glob, or NULL */
     const char *tag;       /* the one partition meant, or NULL */
     int64_t count;         /* how many at most; 0: all */

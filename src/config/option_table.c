@@ -12,6 +12,7 @@
 #define TAIL COMMAND_BIT(COMMAND_TAIL)
 #define DLQ COMMAND_BIT(COMMAND_DLQ)
 #define STATE COMMAND_BIT(COMMAND_STATE)
+#define TIMERS COMMAND_BIT(COMMAND_TIMERS)
 #define STATUS COMMAND_BIT(COMMAND_STATUS)
 #define ASK (STATUS | COMMAND_BIT(COMMAND_RELOAD) | COMMAND_BIT(COMMAND_ROLLBACK))
 #define AT(field) .at = offsetof(struct config, field)
@@ -74,13 +75,13 @@ const struct option option_table[] = {
     /* Where and who. */
     {.name = "redis", .flag = "--redis", .environment = "REDIS_URL", .path = "redis",
      .type = OPTION_TEXT, .placeholder = "URL", .standard = "redis://127.0.0.1:6379",
-     .section = SECTION_COMMON, .commands = RUN | SEND | TAIL | DLQ | STATE,
+     .section = SECTION_COMMON, .commands = RUN | SEND | TAIL | DLQ | STATE | TIMERS,
      .complaint = empty_complaint, AT(redis),
      .help = "the Redis to work on: redis://[USER:PASSWORD@]HOST[:PORT][/DB] or "
              "unix://[USER:PASSWORD@]/PATH[?db=DB]"},
     {.name = "group", .flag = "--group", .environment = "TIDEMILL_GROUP", .path = "group",
      .type = OPTION_TEXT, .placeholder = "NAME", .standard = "tidemill",
-     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | ASK,
+     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | TIMERS | ASK,
      .complaint = group_complaint, AT(group),
      .help = "the name of this deployment of rules, and of the consumer group that shows its "
              "position"},
@@ -166,7 +167,7 @@ const struct option option_table[] = {
      .help = "stop at the end of the stream instead of waiting for more; without --from it "
              "begins at the start"},
 
-    /* dlq, state. */
+    /* dlq, state, timers. */
     {.name = "dlq_rule", .flag = "--rule", .type = OPTION_TEXT, .placeholder = "RULE",
      .commands = DLQ, AT(dlq.rule),
      .help = "only letters of this rule"},
@@ -192,12 +193,26 @@ const struct option option_table[] = {
      .least = 1, .most = INT32_MAX, .commands = STATE, AT(state_version),
      .help = "set: the rule's state.version that this state is of; default: that of the state that "
              "was there, else 1"},
+    {.name = "timers_rule", .flag = "--rule", .type = OPTION_TEXT, .placeholder = "RULE",
+     .commands = TIMERS, .complaint = empty_complaint, AT(timers.rule),
+     .help = "only timers of this rule"},
+    {.name = "timers_key", .flag = "--key", .type = OPTION_TEXT, .placeholder = "KEY",
+     .commands = TIMERS, AT(timers.key),
+     .help = "only timers of this key; \"\" is that of rules without a key"},
+    {.name = "timers_name", .flag = "--name", .type = OPTION_TEXT, .placeholder = "NAME",
+     .commands = TIMERS, .complaint = empty_complaint, AT(timers.name),
+     .help = "only timers of this name"},
+    {.name = "timers_count", .flag = "--count", .type = OPTION_INTEGER, .placeholder = "N",
+     .standard = "100", .least = 0, .most = INT64_MAX, .commands = TIMERS, AT(count),
+     .help = "list the earliest N timers; 0: all"},
+    {.name = "timers_yes", .flag = "--yes", .type = OPTION_SWITCH, .commands = TIMERS,
+     AT(timers.is_sure),
+     .help = "needed by drop without --rule, --key and --name: nothing ever asks back"},
     {.name = "tag", .flag = "--tag", .type = OPTION_TEXT, .placeholder = "TAG",
-     .commands = DLQ | STATE, .complaint = tag_complaint, AT(tag),
+     .commands = DLQ | STATE | TIMERS, .complaint = tag_complaint, AT(tag),
      .help = "only the partition whose streams carry the hash tag {TAG}, with \"\" that of streams "
              "without one; default: all"},
-    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | STATUS,
-     AT(is_json),
+    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | TIMERS | STATUS, AT(is_json),
      .help = "print JSON, one object a line"},
 
     /* Settings without a flag: what a deployment decides once. */
