@@ -1,6 +1,6 @@
 /* bridge.c: the host of the kernel. The functions that the kernel calls through FFI stand at the
  * end (kernel_calls.h). */
-#include "rules/bridge.h"
+#include "rules/bridge_inside.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -9,54 +9,7 @@
 #include "rules/kernel_calls.h"
 #include "rules/lua_functions.h"
 
-#include <assert.h>
-#include <lua.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-struct want {
-    uint32_t rule;  /* as states number it (registry.h) */
-    size_t at, len; /* of the key, in want_keys */
-};
-
-/* An effect that Redis refused when it was queued (design 4.5). */
-struct refusal {
-    double ms;
-    uint64_t seq;
-    uint32_t stream;
-    uint16_t rule, ordinal;
-    char *message, *command;
-    size_t command_len;
-};
-
-struct bridge {
-    struct bridge_view view; /* first: the kernel holds a pointer to it */
-    struct rulebook *book;
-    struct vm *vm;
-    struct shapes *shapes;
-    int32_t last_event_shape, last_state_shape; /* see shapes_number */
-    struct states *states;
-    const struct commands *commands;
-    struct bridge_options options;
-    char dlq_key[256], partition[128];
-    struct note *note; /* of the worker */
-    lua_Integer id;    /* of the kernel's record of this partition */
-    double first_clock_ms, redis_ms;
-    bool is_new;     /* the batch has been put, and not run yet */
-    bool is_alone;   /* the kernel knows what is special about the only entry (engine.alone) */
-    struct buf json; /* msgpack of an event that came as JSON */
-    struct want *wants;
-    uint32_t want_cap;
-    struct buf want_keys;
-    struct {
-        uint32_t rule, first, count;
-    } * groups; /* of wants: one HMGET each */
-    size_t group_count, group_cap;
-    const struct reply **answers;
-    uint32_t answer_count, answer_cap;
-    struct refusal *refusals;
-    size_t refusal_count;
-};
 
 const struct bridge_layout bridge_layout = {
     .view = sizeof(struct bridge_view),
@@ -73,13 +26,6 @@ const struct bridge_layout bridge_layout = {
 };
 
 enum { WANT_KEYS_PER_COMMAND = 512, KEEP_BYTES = 1 << 20 };
-
-static void *must(void *memory)
-{
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 /* ── life
  * ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,6 +48,7 @@ static int open_in(struct bridge *b, struct rulebook *book, struct error *error)
     b->id = lua_tointeger(vm_lua(vm), -1);
     b->is_alone = false;
     lua_pop(vm_lua(vm), 1);
+    bridge_time_attend(b);
     return 0;
 }
 
@@ -124,7 +71,10 @@ int bridge_create(struct rulebook *book, const struct bridge_options *options, s
     b->options.dlq_key = b->dlq_key;
     snprintf(b->partition, sizeof b->partition, "%s", options->partition);
     b->options.partition = b->partition;
+    snprintf(b->prefix, sizeof b->prefix, "%s", options->prefix);
+    b->options.prefix = b->prefix;
     b->states = states_create(options->state_cache_bytes);
+    bridge_time_open(b);
     int failed = open_in(b, book, error);
     if (failed != 0)
         bridge_destroy(b);
@@ -137,6 +87,7 @@ int bridge_attach(struct bridge *b, struct rulebook *book, struct error *error)
 {
     bridge_forget_refusals(b); /* they name effects by places in the rules of before */
     close_in(b);
+    timers_discard(b->timers);
     return open_in(b, book, error);
 }
 
@@ -146,6 +97,7 @@ void bridge_destroy(struct bridge *b)
         return;
     close_in(b);
     states_destroy(b->states);
+    bridge_time_close(b);
     free(b->view.effects);
     tokens_fini(&b->view.event_tokens);
     tokens_fini(&b->view.state_tokens);
@@ -217,6 +169,7 @@ void bridge_put_batch(struct bridge *b, struct batch_entry *entries, uint32_t co
     b->first_clock_ms = b->view.clock_ms = clock_ms;
     b->redis_ms = redis_ms;
     states_begin(b->states);
+    bridge_time_put(b);
     bridge_discard(b);
     b->is_new = true;
     if (b->is_alone) {
@@ -301,9 +254,9 @@ static int compare_wants(const void *left, const void *right)
     return a->at < b->at ? -1 : a->at > b->at;
 }
 
-void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out,
-                  struct bridge_wants *wants)
+void bridge_wants(struct bridge *b, struct buf *out, struct bridge_wants *wants)
 {
+    struct buf key = {0};
     b->group_count = 0;
     if (b->view.want_count > 1)
         qsort(b->wants, b->view.want_count, sizeof *b->wants, compare_wants);
@@ -319,15 +272,15 @@ void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out,
         b->groups[b->group_count].rule = rule;
         b->groups[b->group_count].first = first;
         b->groups[b->group_count++].count = count;
-        char key[512];
-        snprintf(key, sizeof key, "%s%s", state_prefix, rulebook_state_name(b->book, rule));
+        registry_state_key(rulebook_registry(b->book), rule, b->prefix, &key);
         command_begin(out, 2 + count);
         command_argument_text(out, "HMGET");
-        command_argument_text(out, key);
+        command_argument(out, key.data, key.len);
         for (uint32_t i = first; i < first + count; i++)
             command_argument(out, b->want_keys.data + b->wants[i].at, b->wants[i].len);
         first += count;
     }
+    buf_fini(&key);
     buf_append(out, b->view.requests.data, b->view.requests.len);
     wants->state_replies = b->group_count;
     wants->lookup_replies = b->view.request_count;
@@ -357,9 +310,18 @@ void bridge_take_answer(struct bridge *b, const struct reply *reply)
     b->answers[b->answer_count++] = reply;
 }
 
-static int compare_effects(const void *left, const void *right)
+/* Where an effect's entry stands: what fired stands before the entry that it fired before. */
+static uint64_t rank(const struct fired *fired, uint32_t entry)
+{
+    return entry >= FIRED_FIRST ? 2ull * fired[entry - FIRED_FIRST].before : 2ull * entry + 1;
+}
+
+static int compare_effects(const void *left, const void *right, void *fired)
 {
     const struct effect *a = left, *b = right;
+    uint64_t a_rank = rank(fired, a->entry), b_rank = rank(fired, b->entry);
+    if (a_rank != b_rank)
+        return a_rank < b_rank ? -1 : 1;
     if (a->entry != b->entry)
         return a->entry < b->entry ? -1 : 1;
     if (a->rule != b->rule)
@@ -377,7 +339,7 @@ const struct effect *bridge_effects(struct bridge *b, uint32_t *count)
                 v->effects[kept++] = v->effects[i];
         v->effect_count = kept;
         if (kept > 0)
-            qsort(v->effects, kept, sizeof *v->effects, compare_effects);
+            qsort_r(v->effects, kept, sizeof *v->effects, compare_effects, v->fired);
         v->is_unordered = 0;
     }
     *count = v->effect_count;
@@ -413,14 +375,26 @@ void bridge_seal(struct bridge *b, struct sealed_batch *into)
     b->view.out = into->out;
     b->view.effects = into->effects;
     b->view.effect_cap = into->cap;
+    sealed.fired = into->fired;
+    sealed.fired_cap = into->fired_cap;
+    sealed.texts = into->texts;
     *into = sealed;
+    bridge_time_seal(b, into);
     forget_batch(b);
+}
+
+const struct batch_entry *sealed_batch_fired(const struct sealed_batch *s, uint32_t entry)
+{
+    assert(entry < FIRED_FIRST || entry - FIRED_FIRST < s->fired_count);
+    return entry < FIRED_FIRST ? NULL : &s->fired[entry - FIRED_FIRST].entry;
 }
 
 void sealed_batch_fini(struct sealed_batch *s)
 {
     buf_fini(&s->out);
+    arena_fini(&s->texts);
     free(s->effects);
+    free(s->fired);
     *s = (struct sealed_batch){0};
 }
 
@@ -429,75 +403,13 @@ void bridge_drop(struct bridge *b)
     states_discard(b->states);
     forget_batch(b);
     states_drop(b->states);
+    bridge_time_drop(b);
     b->answer_count = 0;
 }
 
 double bridge_clock_ms(const struct bridge *b)
 {
     return b->view.clock_ms;
-}
-
-/* ── refusals
- * ─────────────────────────────────────────────────────────────────────────────────────────────────────────
- */
-
-static void set_has_refusals(struct bridge *b)
-{
-    lua_State *L = vm_lua(b->vm);
-    rulebook_push(b->book, "refuse");
-    lua_pushinteger(L, b->id);
-    lua_pushboolean(L, b->refusal_count > 0);
-    (void)vm_call(b->vm, 2, 0, NULL);
-}
-
-void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const struct effect *effect,
-                   const char *command, const char *message)
-{
-    b->refusals = must(realloc(b->refusals, (b->refusal_count + 1) * sizeof *b->refusals));
-    struct refusal *r = &b->refusals[b->refusal_count++];
-    *r = (struct refusal){
-        .ms = entry->ms,
-        .seq = entry->seq,
-        .stream = entry->stream,
-        .rule = effect->rule,
-        .ordinal = effect->ordinal,
-        .message = must(strdup(message)),
-        .command = must(malloc(effect->len)),
-        .command_len = effect->len,
-    };
-    memcpy(r->command, command, effect->len);
-    set_has_refusals(b);
-}
-
-void bridge_forget_refusals(struct bridge *b)
-{
-    if (b->refusal_count == 0)
-        return;
-    for (size_t i = 0; i < b->refusal_count; i++) {
-        free(b->refusals[i].message);
-        free(b->refusals[i].command);
-    }
-    free(b->refusals);
-    b->refusals = NULL;
-    b->refusal_count = 0;
-    if (b->id > 0)
-        set_has_refusals(b);
-}
-
-void bridge_describe(const struct bridge *b, const struct rulebook *book,
-                     const struct batch_entry *entry, uint32_t rule, struct letter *letter,
-                     char id[48])
-{
-    snprintf(id, 48, "%.0f-%llu", entry->ms, (unsigned long long)entry->seq);
-    letter->fields = entry->fields;
-    letter->size = entry->size > b->options.event_bytes ? entry->size : 0;
-    letter->stream = rulebook_stream_name(book, entry->stream);
-    letter->id = id;
-    letter->rule = rulebook_rule_name(book, rule);
-    letter->version = rulebook_rule_version(book, rule);
-    letter->traceback = letter->traceback != NULL ? letter->traceback : "";
-    letter->at_ms = clock_wall_ms();
-    letter->attempts = entry->attempts + 1u;
 }
 
 /* ── called by the kernel
@@ -566,7 +478,7 @@ static int32_t decode_json(struct bridge *b, const struct reply *value)
 /* Notes the entry that a rule is about to be run on. */
 void bridge_note(struct bridge *b, uint32_t i)
 {
-    const struct batch_entry *entry = &b->view.entries[i];
+    const struct batch_entry *entry = bridge_entry(b, i);
     struct note *note = b->note;
     note->mark.rule = 0;
     note->mark.serial++;
@@ -579,7 +491,8 @@ void bridge_note(struct bridge *b, uint32_t i)
     note->stream_number = entry->stream;
     note->bridge = b;
     snprintf(note->partition, sizeof note->partition, "%s", b->partition);
-    snprintf(note->stream, sizeof note->stream, "%s", rulebook_stream_name(b->book, entry->stream));
+    snprintf(note->stream, sizeof note->stream, "%s",
+             entry->stream > 0 ? rulebook_stream_name(b->book, entry->stream) : "");
 }
 
 /* The tokens of entry i, and the number of their shape; -1: no shape; -2: cannot be decoded
@@ -674,7 +587,8 @@ void bridge_put(struct bridge *b, struct state_slot *slot, const void *bytes, ui
                 uint32_t head, double expiry_ms, uint32_t version)
 {
     b->note->mark.rule = 0;
-    states_put(b->states, slot, bytes, len, head, expiry_ms, version, b->view.clock_ms);
+    /* An expired state was put away before by the kernel, whose clock for it this may not be. */
+    states_put(b->states, slot, bytes, len, head, expiry_ms, version, 0);
 }
 
 static char *put_decimal(char *at, size_t number)
@@ -739,6 +653,7 @@ void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void
 void bridge_discard(struct bridge *b)
 {
     states_discard(b->states);
+    bridge_time_discard(b);
     b->view.effect_count = b->view.letter_count = 0;
     b->view.out.len = b->view.letters.len = 0;
     b->view.is_unordered = 0;
@@ -746,41 +661,6 @@ void bridge_discard(struct bridge *b)
     b->view.want_count = b->view.request_count = 0;
     b->want_keys.len = b->view.requests.len = 0;
     b->answer_count = 0;
-}
-
-void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version,
-                   const char *reason, const char *message, const char *traceback, const char *key,
-                   size_t key_len, const char *payload, size_t payload_len)
-{
-    char id[48];
-    struct letter letter = {.reason = reason,
-                            .message = message,
-                            .traceback = traceback,
-                            .key = key,
-                            .key_len = key_len,
-                            .payload = payload,
-                            .payload_len = payload_len};
-    bridge_describe(b, b->book, &b->view.entries[i], 0, &letter, id);
-    letter.rule = rule;
-    letter.version = version;
-    letter_append(&b->view.letters, b->dlq_key, b->options.dlq_maxlen, &letter);
-    b->view.letter_count++;
-}
-
-/* An effect that was refused before becomes a letter instead. */
-bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal)
-{
-    const struct batch_entry *entry = &b->view.entries[i];
-    for (size_t k = 0; k < b->refusal_count; k++) {
-        const struct refusal *r = &b->refusals[k];
-        if (r->ms != entry->ms || r->seq != entry->seq || r->stream != entry->stream ||
-            r->rule != rule || r->ordinal != ordinal)
-            continue;
-        bridge_letter(b, i, rulebook_rule_name(b->book, rule), rulebook_rule_version(b->book, rule),
-                      "refused", r->message, "", "", 0, r->command, r->command_len);
-        return true;
-    }
-    return false;
 }
 
 double bridge_clock(void)

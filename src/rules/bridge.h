@@ -17,8 +17,10 @@
 #include "batch/letter.h"
 #include "codec/msgpack.h"
 #include "redis/commands.h"
+#include "rules/blame.h"
 #include "rules/rulebook.h"
 #include "rules/state.h"
+#include "rules/timers.h"
 
 #include <stdbool.h>
 
@@ -60,6 +62,7 @@ struct bridge_options {
     size_t state_cache_bytes; /* see states_create */
     double future_ms;
     const char *partition; /* its name, for the note */
+    const char *prefix;    /* of the partition's keys */
     const char *dlq_key;
     int64_t dlq_maxlen;
 };
@@ -78,6 +81,12 @@ void bridge_set_commands(struct bridge *b, const struct commands *commands);
 
 struct states *bridge_states(struct bridge *b);
 
+/* Which queues are attended follows the rulebook. What takes a reply of theirs says so with
+ * bridge_timers_loaded. */
+struct timers *bridge_timers(struct bridge *b);
+void bridge_timers_loaded(struct bridge *b);
+void bridge_timer_names(const struct bridge *b, struct timer_names *names); /* of its book */
+
 /* Starts a batch: sets runs and clocks of the entries, which stay the caller's and must stay in
  * place until the batch is over. `clock_ms` is the position's clock before it, `redis_ms` Redis'
  * TIME when they were read (0: not known). */
@@ -90,6 +99,28 @@ void bridge_blame(struct bridge *b, uint32_t rule, const char *reason, const cha
 
 /* In the same place: only the first `most` rules of its list are called or fail on it. */
 void bridge_limit(struct bridge *b, uint32_t most);
+
+/* In the same place, for any batch: how far time has come. Without it nothing but entries moves it.
+ */
+struct bridge_time {
+    double until_ms;    /* the batch has all that was read at the tail (it may be empty), and TIME
+                           was this in the moment before; 0: no such thing */
+    double proven_ms;   /* Redis' TIME is at least this */
+    bool is_exact;      /* and was that just now */
+    uint32_t fire_most; /* so many timers and windows may fire in this batch; 0: no matter */
+};
+void bridge_put_time(struct bridge *b, const struct bridge_time *time);
+
+/* In the same place: what fires in this batch and is what `blame` is about fails without a call,
+ * unless its rule was edited since. */
+void bridge_blame_fired(struct bridge *b, const struct blame *blame);
+bool bridge_is_blamed(const struct blame *blame, const struct rulebook *book,
+                      const struct fired *fired);
+
+/* In the same place, behind those: a batch without an entry is for this one, which is tried again.
+ * Set are entry.ms, .only and .attempts, kind, key, name and payload; the texts stay the caller's,
+ * until the batch is sealed or another one is put. */
+void bridge_put_fired(struct bridge *b, const struct fired *fired);
 
 /* Takes back all that the batch did. */
 void bridge_discard(struct bridge *b);
@@ -107,14 +138,21 @@ void bridge_set_renewable(struct bridge *b, bool is_renewable);
 int bridge_run(struct bridge *b, uint64_t deadline_ms, enum bridge_status *status,
                uint32_t *processed, const char **stopped, struct error *error);
 
+/* After BRIDGE_DONE: so many timers and windows fired, in front of the processed entries and of the
+ * next one. And why not more: a queue must be loaded first; TIME must be asked first; it was enough
+ * for one batch. */
+uint32_t bridge_fired_count(const struct bridge *b);
+bool bridge_is_short(const struct bridge *b);
+bool bridge_is_early(const struct bridge *b);
+bool bridge_has_more(const struct bridge *b);
+
 /* What a batch waits for. States: one command for each group of keys of one rule, appended to
  * `out`; lookups behind them. Gives the numbers of replies to expect; they are handed back in
  * order, all of them, before the next bridge_run. */
 struct bridge_wants {
     size_t state_replies, lookup_replies;
 };
-void bridge_wants(struct bridge *b, const char *state_prefix, struct buf *out,
-                  struct bridge_wants *wants);
+void bridge_wants(struct bridge *b, struct buf *out, struct bridge_wants *wants);
 /* False: a state in Redis could not be read (it counts as none). */
 bool bridge_take_states(struct bridge *b, size_t number, const struct reply *reply);
 /* The reply must stay until the next bridge_run has returned. */
@@ -126,12 +164,18 @@ const struct effect *bridge_effects(struct bridge *b, uint32_t *count);
 const char *bridge_effect_bytes(const struct bridge *b, const struct effect *effect);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
 
-/* The effects of a batch that is sent, for telling what Redis refused of them. */
+/* The effects of a batch that is sent, and what fired in it, for telling what Redis refused of
+ * them. */
 struct sealed_batch {
     struct buf out;
     struct effect *effects;
     uint32_t count, cap;
+    struct fired *fired;
+    uint32_t fired_count, fired_cap;
+    struct arena texts; /* of `fired` */
 };
+/* What fired as this entry, or NULL: it is one that was put. */
+const struct batch_entry *sealed_batch_fired(const struct sealed_batch *s, uint32_t entry);
 void sealed_batch_fini(struct sealed_batch *s);
 
 /* The batch is sent: its states are now what Redis will have. Its effects move to `into`, whose
@@ -153,11 +197,41 @@ void bridge_refuse(struct bridge *b, const struct batch_entry *entry, const stru
 void bridge_forget_refusals(struct bridge *b);
 
 /* Fills what a letter says of an entry and a rule (0: none) of `book`, which may be an earlier one:
- * stream, id, raw fields, rule, version, attempts. `id` is the caller's room for the text of the
- * ID. */
+ * stream, id, raw fields, rule, version, attempts; of one that fired (stream 0: it is in a struct
+ * fired) also which timer or window, and the key and payload where there is none yet. `texts` is
+ * the caller's room for some of that. */
+struct bridge_described {
+    char id[48], window[64];
+};
 void bridge_describe(const struct bridge *b, const struct rulebook *book,
                      const struct batch_entry *entry, uint32_t rule, struct letter *letter,
-                     char id[48]);
+                     struct bridge_described *texts);
+
+/* ── event time ──────────────────────────────────────────────────────────────────────────────── */
+
+/* The newest event time that a rule has seen on a stream; of stream 0: its watermark. */
+struct seen {
+    uint32_t rule; /* as states number it (registry.h) */
+    uint32_t stream;
+    double ms;
+};
+
+/* After an acquire: all is void, and bridge_know_seen says what ctl does. Then, and after
+ * bridge_attach, bridge_attend for every stream that is read, with the ms of its position; at last
+ * bridge_tell_clocks. */
+void bridge_forget_clocks(struct bridge *b);
+void bridge_attend(struct bridge *b, uint32_t stream, double last_ms);
+void bridge_know_seen(struct bridge *b, const struct seen *seen);
+void bridge_tell_clocks(struct bridge *b);
+
+/* After BRIDGE_DONE: those that the batch has moved, for ctl. */
+const struct seen *bridge_seen_clocks(const struct bridge *b, uint32_t *count);
+
+/* The position's clock at which something fires next; INFINITY: nothing is pending. */
+double bridge_wake_ms(struct bridge *b);
+
+/* False: this rule (its number) has no watermark, or none yet. */
+bool bridge_watermark(struct bridge *b, uint32_t rule, double *ms);
 
 /* Sizes of what Lua knows too; the kernel compares them at start (engine.lua). */
 struct bridge_layout {

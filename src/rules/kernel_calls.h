@@ -25,6 +25,23 @@ void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *v
 bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
 void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
                    size_t len);
+/* Timers and windows: `rule` is the number that states are kept under, `kind` one of enum
+ * timer_kind. The first two, as bridge_put, only when the handler is done. */
+void bridge_timer_set(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,
+                      size_t key_len, const char *name, size_t name_len, double due_ms,
+                      const void *payload, size_t payload_len);
+void bridge_timer_cancel(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,
+                         size_t key_len, const char *name, size_t name_len);
+double bridge_timer_find(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,
+                         size_t key_len, const char *name, size_t name_len);
+void bridge_timer_ask(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,
+                      size_t key_len, const char *name, size_t name_len);
+/* Takes the earliest of a queue: it fires as view.fired[k], before entry `before`. Returns k; -1:
+ * the queue must be loaded first. `index`: of the rule. */
+int32_t bridge_fire(struct bridge *b, uint32_t rule, uint32_t kind, uint32_t index, uint32_t before,
+                    double clock_ms);
+/* At the end of a batch: the newest event time of a rule's stream, or (stream 0) its watermark. */
+void bridge_seen(struct bridge *b, uint32_t rule, uint32_t stream, double ms);
 double bridge_clock(void);
 double bridge_cpu_us(void);
 

@@ -1,6 +1,8 @@
 /* registry.c: see registry.h. */
 #include "rules/registry.h"
 
+#include "rules/state.h"
+
 #include <stdlib.h>
 
 struct registry *registry_create(void)
@@ -22,4 +24,16 @@ void registry_destroy(struct registry *registry)
     names_destroy(registry->rules);
     names_destroy(registry->globs);
     free(registry);
+}
+
+void registry_state_key(const struct registry *registry, uint32_t number, const char *prefix,
+                        struct buf *out)
+{
+    bool is_window = number >= STATE_WINDOWS;
+    uint32_t rule = is_window ? number - STATE_WINDOWS : number;
+    out->len = 0;
+    buf_append_text(out, prefix);
+    buf_append_text(out, is_window ? "windows:" : "state:");
+    buf_append_text(out, names_text(registry->rules, rule, NULL));
+    buf_text(out);
 }

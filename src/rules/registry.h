@@ -3,6 +3,7 @@
 #ifndef TIDEMILL_RULES_REGISTRY_H
 #define TIDEMILL_RULES_REGISTRY_H
 
+#include "base/buf.h"
 #include "base/names.h"
 
 struct registry {
@@ -13,5 +14,11 @@ struct registry {
 
 struct registry *registry_create(void);
 void registry_destroy(struct registry *registry);
+
+/* Puts the key of the hash that states of this number stand in into `out`, whose earlier content
+ * goes: of a rule's states, or, from STATE_WINDOWS on, of its windows. `prefix`: of the partition's
+ * keys. */
+void registry_state_key(const struct registry *registry, uint32_t number, const char *prefix,
+                        struct buf *out);
 
 #endif

@@ -406,6 +406,8 @@ int rulebook_start(struct rulebook *book, struct note *note, struct error *error
     lua_State *L = vm_lua(book->vm);
     rulebook_push(book, "start");
     push_limits(L, &book->config->limits);
+    set_number(L, "future_ms", book->config->future_ms);
+    set_number(L, "batch_events", book->config->batch_events);
     set_number(L, "failing_in_a_row", book->config->failing.in_a_row);
     set_number(L, "failing_percent", book->config->failing.percent);
     push_outputs(L, book->config);
@@ -471,16 +473,17 @@ void rulebook_rule(struct rulebook *book, size_t number, struct rule_info *info)
     *info = book->rules[number];
     rulebook_push(book, "counts");
     lua_pushinteger(L, (lua_Integer)number + 1);
-    if (vm_call(book->vm, 1, 7, NULL) != 0)
+    if (vm_call(book->vm, 1, 8, NULL) != 0)
         return;
-    info->failed = (uint64_t)lua_tonumber(L, -7);
-    info->skipped = (uint64_t)lua_tonumber(L, -6);
-    info->events = (uint64_t)lua_tonumber(L, -5);
-    info->fed_back = (uint64_t)lua_tonumber(L, -4);
-    info->is_failing = lua_toboolean(L, -3);
-    info->asks = lua_toboolean(L, -2);
-    info->uses_state = lua_toboolean(L, -1);
-    lua_pop(L, 7);
+    info->failed = (uint64_t)lua_tonumber(L, -8);
+    info->skipped = (uint64_t)lua_tonumber(L, -7);
+    info->events = (uint64_t)lua_tonumber(L, -6);
+    info->fed_back = (uint64_t)lua_tonumber(L, -5);
+    info->is_failing = lua_toboolean(L, -4);
+    info->asks = lua_toboolean(L, -3);
+    info->uses_state = lua_toboolean(L, -2);
+    info->late = (uint64_t)lua_tonumber(L, -1);
+    lua_pop(L, 8);
 }
 
 uint32_t rulebook_stream(struct rulebook *book, const char *name, size_t len)
@@ -538,6 +541,12 @@ uint32_t rulebook_rule_number(const struct rulebook *book, const char *name, siz
 const char *rulebook_rule_name(const struct rulebook *book, uint32_t number)
 {
     return number >= 1 && number <= book->rule_count ? book->rules[number - 1].name : "";
+}
+
+uint32_t rulebook_rule_id(const struct rulebook *book, uint32_t number)
+{
+    assert(number >= 1 && number <= book->rule_count);
+    return book->rule_ids[number - 1];
 }
 
 const char *rulebook_state_name(const struct rulebook *book, uint32_t id)

@@ -40,6 +40,7 @@ struct rule_info {
     uint64_t fed_back;                /* events that it wrote to streams that it reads itself */
     bool is_failing;                  /* more often than the settings' `failing` allows */
     bool asks, uses_state;            /* as far as is known yet */
+    uint64_t late;                    /* events that came after all their windows had closed */
 };
 
 struct rulebook_options {
@@ -108,6 +109,8 @@ uint32_t rulebook_rules_of(struct rulebook *book, uint32_t stream, uint32_t *num
 /* The number (from 1) of the rule of this name, or 0. */
 uint32_t rulebook_rule_number(const struct rulebook *book, const char *name, size_t len);
 const char *rulebook_rule_name(const struct rulebook *book, uint32_t number);
+/* The number that its states are kept under. */
+uint32_t rulebook_rule_id(const struct rulebook *book, uint32_t number);
 /* By the number that states are kept under (registry.h), also of a rule that is gone. */
 const char *rulebook_state_name(const struct rulebook *book, uint32_t id);
 const char *rulebook_rule_version(const struct rulebook *book, uint32_t number);

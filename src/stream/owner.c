@@ -8,6 +8,7 @@
 #include "redis/command.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -53,6 +54,8 @@ void owner_fini(struct owner *o)
         source_destroy(o->sources[i]);
     free(o->sources);
     free(o->patterns);
+    free(o->clocks);
+    arena_fini(&o->clock_texts);
     buf_fini(&o->ctl_fields);
     arena_fini(&o->scratch);
     *o = (struct owner){0};
@@ -430,6 +433,48 @@ static void read_ctl(struct owner *o, const struct reply *ctl)
         snprintf(o->unverified, sizeof o->unverified, "%s", unverified->text);
 }
 
+static const char *keep_text(struct owner *o, const char *text, size_t len)
+{
+    char *kept = arena_alloc(&o->clock_texts, len + 1);
+    memcpy(kept, text, len);
+    kept[len] = '\0';
+    return kept;
+}
+
+static void read_clock(struct owner *o, const struct reply *field, const struct reply *value)
+{
+    static const char seen[] = "seen:", watermark[] = "watermark:";
+    const char *rule = NULL, *end = field->text + field->len, *stream = end;
+    if (strncmp(field->text, seen, sizeof seen - 1) == 0) {
+        rule = field->text + sizeof seen - 1;
+        stream = memchr(rule, ':', (size_t)(end - rule));
+    } else if (strncmp(field->text, watermark, sizeof watermark - 1) == 0) {
+        rule = field->text + sizeof watermark - 1;
+    }
+    char *rest;
+    double ms = strtod(value->text, &rest);
+    if (rule == NULL || stream == NULL || rest == value->text || *rest != '\0' || !isfinite(ms))
+        return;
+    bool has_stream = stream < end;
+    o->clocks[o->clock_count++] = (struct owner_clock){
+        .rule = keep_text(o, rule, (size_t)(stream - rule)),
+        .stream = has_stream ? keep_text(o, stream + 1, (size_t)(end - stream - 1)) : "",
+        .ms = ms,
+    };
+}
+
+static void read_clocks(struct owner *o, const struct reply *ctl)
+{
+    o->clock_count = 0;
+    arena_reset(&o->clock_texts, 1 << 16);
+    if (ctl->type != REPLY_ARRAY || ctl->count == 0)
+        return;
+    o->clocks = must(realloc(o->clocks, ctl->count / 2 * sizeof *o->clocks + 1));
+    for (uint32_t i = 0; i + 1 < ctl->count; i += 2)
+        if (ctl->elements[i]->type == REPLY_STRING && ctl->elements[i + 1]->type == REPLY_STRING)
+            read_clock(o, ctl->elements[i], ctl->elements[i + 1]);
+}
+
 static void resolve(struct owner *o, const struct reply *const *look)
 {
     const struct reply *ctl = look[LOOK_CTL];
@@ -495,6 +540,7 @@ static void take(struct owner *o, const struct reply *const *look)
     o->ctl_field_count = 0;
     read_note(o, look[LOOK_CTL], look[LOOK_LEASE]);
     read_ctl(o, look[LOOK_CTL]);
+    read_clocks(o, look[LOOK_CTL]);
     resolve(o, look);
     add_ctl(o, "layout", "", LAYOUT);
     add_ctl(o, "fence", "", o->fence);

@@ -53,7 +53,15 @@ struct owner {
     /* Who had it before, as of the last acquire: this process; or another one, whose lease was ours
      * to take (a sibling: our supervisor knows how it ended), or was not. */
     enum owner_before { OWNER_MYSELF, OWNER_SIBLING, OWNER_STRANGER } before;
-    char note[OWNER_NOTE];   /* ctl.note, which that one left; "": it ended cleanly, or never was */
+    char note[OWNER_NOTE]; /* ctl.note, which that one left; "": it ended cleanly, or never was */
+    /* What ctl says of the event time of rules, as of the last acquire: how far a rule is on a
+     * stream (seen:RULE:STREAM), or, where `stream` is "", at all (watermark:RULE). */
+    struct owner_clock {
+        const char *rule, *stream;
+        double ms;
+    } * clocks;
+    size_t clock_count;
+    struct arena clock_texts;
     uint64_t redis_ms;       /* Redis' TIME at the acquire */
     uint64_t acquired_us;    /* our clock then: when the lease's life began */
     struct source **sources; /* sorted by name; the inbox is one of them */

@@ -442,6 +442,11 @@ struct read_batch *reader_take(struct reader *r)
     return NULL;
 }
 
+bool reader_has_entries(const struct reader *r)
+{
+    return first_source(r) != NULL;
+}
+
 void reader_read_on(struct reader *r)
 {
     read_on(r);

@@ -60,6 +60,10 @@ void reader_rest(struct reader *r);
 /* The next batch, or NULL when there is none yet (on_ready tells). */
 struct read_batch *reader_take(struct reader *r);
 
+/* Entries of a stream have come and wait. (None: reader_take has nothing; but a stream's next entry
+ * may be on its way.) */
+bool reader_has_entries(const struct reader *r);
+
 /* Asks for what comes next, in the background. After every reader_take; its own call, because for a
  * few events the write to Redis costs more than computing them, and then their commit goes first.
  */

@@ -46,10 +46,16 @@ void blames_forget(struct blames *b, const struct blame *blame)
         }
 }
 
+/* Of a timer or window: the bridge finds it when that fires. */
+static bool is_of_fired(const struct blame *blame)
+{
+    return blame->stream[0] == '\0';
+}
+
 bool blame_is_about(const struct blame *blame, const struct rulebook *book,
                     const struct batch_entry *entry)
 {
-    return blame->ms == entry->ms && blame->seq == entry->seq &&
+    return !is_of_fired(blame) && blame->ms == entry->ms && blame->seq == entry->seq &&
            blame->attempts == entry->attempts &&
            strcmp(blame->stream, rulebook_stream_name(book, entry->stream)) == 0 &&
            (entry->only == 0 || strcmp(blame->rule, rulebook_rule_name(book, entry->only)) == 0);
@@ -76,4 +82,24 @@ void blames_put(const struct blames *b, struct rulebook *book, struct bridge *br
         if (rule > 0 && strcmp(rulebook_rule_version(book, rule), blame->version) == 0)
             bridge_blame(bridge, rule, blame->reason, blame->message);
     }
+}
+
+void blames_put_fired(const struct blames *b, struct bridge *bridge)
+{
+    for (size_t i = 0; i < b->count; i++)
+        if (is_of_fired(&b->list[i]))
+            bridge_blame_fired(bridge, &b->list[i]);
+}
+
+bool blames_take_fired(struct blames *b, const struct rulebook *book, const struct fired *fired,
+                       struct blame *taken)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        if (!bridge_is_blamed(&b->list[i], book, fired))
+            continue;
+        *taken = b->list[i];
+        blames_remove(b, i);
+        return true;
+    }
+    return false;
 }

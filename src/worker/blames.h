@@ -36,4 +36,11 @@ uint32_t blames_first(const struct blames *b, const struct rulebook *book,
 void blames_put(const struct blames *b, struct rulebook *book, struct bridge *bridge,
                 const struct batch_entry *entry);
 
+/* The same for what may fire in its batch: before that is run. */
+void blames_put_fired(const struct blames *b, struct bridge *bridge);
+
+/* Takes out one that is about this; until false. */
+bool blames_take_fired(struct blames *b, const struct rulebook *book, const struct fired *fired,
+                       struct blame *taken);
+
 #endif

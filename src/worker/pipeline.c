@@ -6,16 +6,22 @@
  * left it (commit.h). (3) An effect that was refused inside EXEC becomes a letter in the next
  * commit, which is then sent even when no event comes. Those letters are owed until a commit has
  * taken them along: they outlive pipeline_rest, if ctl is still as that commit left it.
- * (4) When the VM is full, not of what the batch made, the rules are loaded anew into another, and
+ * (4) Time passes with the entries; on a quiet stream with moments: batches of no entries, at the
+ * tail of all streams (tick.h). What is pending is loaded as the kernel comes to it (pages.h), and
+ * while that, or TIME, is on its way, nothing is computed or sent.
+ * (5) When the VM is full, not of what the batch made, the rules are loaded anew into another, and
  * the batch's first entry runs there alone: only when that fails, too, is it blamed. */
 #include "worker/pipeline.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "redis/command.h"
+#include "worker/clocks.h"
 #include "worker/owed.h"
+#include "worker/pages.h"
 #include "worker/sizes.h"
 #include "worker/sweep.h"
+#include "worker/tick.h"
 #include "worker/transaction.h"
 #include "worker/work.h"
 
@@ -42,7 +48,7 @@ struct pipeline {
     struct commit *commit;
     struct loop_timer *clear_timer, *sweep_timer;
     bool is_running, is_holding, is_parting, is_stepping, is_stopped;
-    bool is_full, is_renewed; /* waits for a fresh VM; has it, for one entry alone (4) */
+    bool is_full, is_renewed; /* waits for a fresh VM; has it, for one entry alone (5) */
     char stopped_by[512];
     double clock_ms;       /* the position's clock: of what is sent */
     double redis_ahead_ms; /* Redis' clock less our own; 0: not known */
@@ -56,6 +62,10 @@ struct pipeline {
     struct arena replies;       /* of states and lookups */
     size_t state_replies, lookup_replies, replies_came;
     struct sizes sizes;
+    struct pages pages;
+    struct tick tick;
+    bool is_starved; /* the kernel cannot go on before `pages` have loaded something */
+    bool is_early;   /* … before `tick` has asked for TIME */
 
     struct transaction transaction;
     struct sweep sweep;
@@ -106,6 +116,7 @@ static void on_clear_timer(void *context)
 }
 
 static void on_sweep_timer(void *context);
+static void open_time(struct pipeline *p);
 
 int pipeline_create(const struct pipeline_options *options,
                     const struct pipeline_callbacks *callbacks, void *context,
@@ -132,6 +143,7 @@ int pipeline_create(const struct pipeline_options *options,
         .state_cache_bytes = (size_t)config->state_cache_mb << 20,
         .future_ms = (double)config->future_ms,
         .partition = options->name,
+        .prefix = options->keys->prefix.data,
         .dlq_key = options->keys->dlq.data,
         .dlq_maxlen = config->dlq_maxlen,
     };
@@ -142,7 +154,9 @@ int pipeline_create(const struct pipeline_options *options,
     sweep_init(&p->sweep);
     owed_init(&p->owed, options->keys, config->dlq_maxlen);
     alone_init(&p->alone, options->name);
+    open_time(p);
     int failed = bridge_create(options->book, &bridge_options, &p->bridge, error);
+    p->pages.bridge = p->bridge;
     if (failed != 0)
         pipeline_destroy(p);
     else
@@ -157,6 +171,7 @@ void pipeline_destroy(struct pipeline *p)
     pipeline_rest(p);
     loop_timer_close(p->clear_timer);
     loop_timer_close(p->sweep_timer);
+    tick_fini(&p->tick);
     reader_destroy(p->reader);
     commit_destroy(p->commit);
     bridge_destroy(p->bridge);
@@ -181,7 +196,7 @@ void pipeline_set_clock(struct pipeline *p, double redis_ahead_ms)
 
 static double redis_now_ms(const struct pipeline *p)
 {
-    return p->redis_ahead_ms == 0 ? 0 : (double)clock_now_ms() + p->redis_ahead_ms;
+    return p->redis_ahead_ms == 0 ? 0 : (double)clock_now_us() / 1000 + p->redis_ahead_ms;
 }
 
 void pipeline_rest(struct pipeline *p)
@@ -201,6 +216,9 @@ void pipeline_rest(struct pipeline *p)
     loop_timer_stop(p->clear_timer);
     loop_timer_stop(p->sweep_timer);
     sweep_rest(&p->sweep);
+    tick_rest(&p->tick);
+    pages_rest(&p->pages);
+    p->is_starved = p->is_early = false;
     p->wants_commit = p->has_unverified = p->is_sources_dirty = false;
     if (p->is_parting)
         p->callbacks.on_parted(p->context);
@@ -231,6 +249,8 @@ void pipeline_start(struct pipeline *p)
     p->sizes.states = bridge_states(p->bridge);
     sizes_ask(&p->sizes, p->options.commit_link, p->options.keys,
               rulebook_registry(p->options.book));
+    clocks_begin(p->bridge, o, p->options.book);
+    p->pages.is_wanted = true;
     alone_begin(&p->alone, o, (uint32_t)p->options.config->batch_events);
     reader_start(p->reader, o->sources, o->source_count);
     commit_arm(p->commit);
@@ -268,7 +288,8 @@ void pipeline_part(struct pipeline *p)
 
 bool pipeline_is_parted(const struct pipeline *p)
 {
-    return p->is_parting && p->state == WORK_NONE && !p->sweep.is_looking;
+    return p->is_parting && p->state == WORK_NONE && !p->sweep.is_looking &&
+           !pages_is_asking(&p->pages) && !p->tick.is_asking;
 }
 
 void pipeline_attach(struct pipeline *p, struct rulebook *book)
@@ -278,6 +299,10 @@ void pipeline_attach(struct pipeline *p, struct rulebook *book)
     if (bridge_attach(p->bridge, book, &error) != 0)
         p->callbacks.on_fatal(p->context, &error);
     p->options.book = book;
+    if (p->is_running)
+        clocks_go_on(p->bridge, p->options.owner);
+    p->pages.is_wanted = p->is_running;
+    p->is_starved = p->is_early = false;
     sweep_begin_anew(&p->sweep);
     alone_begin_anew(&p->alone);
     p->is_stopped = false;
@@ -346,9 +371,7 @@ static void on_want(void *context, const struct reply *reply)
 static void fetch_wants(struct pipeline *p)
 {
     struct bridge_wants wants;
-    char prefix[512];
-    snprintf(prefix, sizeof prefix, "%sstate:", p->options.keys->prefix.data);
-    bridge_wants(p->bridge, prefix, link_out(p->options.commit_link), &wants);
+    bridge_wants(p->bridge, link_out(p->options.commit_link), &wants);
     p->state_replies = wants.state_replies;
     p->lookup_replies = wants.lookup_replies;
     p->replies_came = 0;
@@ -369,6 +392,34 @@ static void stop_at(struct pipeline *p, const char *by)
              "a rule with on_error = \"stop\" failed; the partition waits before this event",
              "partition", p->options.name, "cause", by, NULL);
     p->wants_commit = alone_rest(&p->alone) || p->wants_commit;
+    p->tick.until_ms = 0;
+}
+
+static void forget_now(struct pipeline *p)
+{
+    work_forget(&p->now);
+    p->state = WORK_NONE;
+}
+
+/* Looks at how far the batch went. False: not an inch: nothing of it is to be committed. */
+static bool take_stock(struct pipeline *p, uint32_t processed)
+{
+    struct work *now = &p->now;
+    uint32_t count, fired = bridge_fired_count(p->bridge);
+    bool is_short = bridge_is_short(p->bridge), is_early = bridge_is_early(p->bridge);
+    bool is_over = !is_short && !is_early && !bridge_has_more(p->bridge);
+    p->pages.is_wanted |= is_short;
+    p->is_early = is_early;
+    p->counts.fired += fired;
+    if (work_is_moment(now) && is_over)
+        p->tick.until_ms = 0;
+    if (processed < now->count) /* what was to be run alone comes yet */
+        now->choice = now->choice.is_alone ? (struct alone_choice){0} : now->choice;
+    p->is_starved = is_short && processed == 0 && fired == 0;
+    (void)bridge_seen_clocks(p->bridge, &count);
+    if (work_is_moment(now))
+        return fired > 0 || count > 0;
+    return processed > 0 || fired > 0 || !(is_short || is_early);
 }
 
 /* Runs the rules on what `now` holds. False: the partition is in trouble or stopped. */
@@ -384,8 +435,7 @@ static bool compute(struct pipeline *p)
         return false;
     }
     if (status == BRIDGE_FULL) {
-        work_forget(&p->now);
-        p->state = WORK_NONE;
+        forget_now(p);
         p->is_full = true;
         p->callbacks.on_full(p->context);
         return false;
@@ -396,17 +446,17 @@ static bool compute(struct pipeline *p)
     }
     arena_reset(&p->replies, 1 << 20);
     p->is_renewed = false;
-    if (processed == 0 && stopped != NULL) {
-        work_forget(&p->now);
-        p->state = WORK_NONE;
+    if (processed == 0 && bridge_fired_count(p->bridge) == 0 && stopped != NULL) {
+        forget_now(p);
         stop_at(p, stopped);
         return false;
     }
-    if (p->now.choice.is_rehearsal) {
-        alone_survived(&p->alone, &p->now.choice);
+    bool is_rehearsed = p->now.choice.is_rehearsal && processed > 0;
+    if (!take_stock(p, processed) || is_rehearsed) {
+        if (is_rehearsed)
+            alone_survived(&p->alone, &p->now.choice);
         bridge_discard(p->bridge);
-        work_forget(&p->now);
-        p->state = WORK_NONE;
+        forget_now(p);
         return true;
     }
     p->counts.cuts += processed < p->now.count;
@@ -415,16 +465,33 @@ static bool compute(struct pipeline *p)
     return true;
 }
 
+/* How far time has come, for the batch that was put just now. */
+static void put_time(struct pipeline *p)
+{
+    double now_ms = redis_now_ms(p);
+    struct bridge_time time = {
+        .until_ms = p->now.until_ms,
+        .proven_ms = now_ms > 0 ? now_ms : (double)p->options.owner->redis_ms,
+    };
+    if (p->is_early) {
+        time.proven_ms = p->tick.exact_ms;
+        time.is_exact = true;
+    }
+    p->is_early = false;
+    p->tick.exact_ms = 0;
+    bridge_put_time(p->bridge, &time);
+}
+
 /* Gives `now` to the bridge. False: nothing may be run before ctl says so. */
 static bool put_work(struct pipeline *p, double redis_ms)
 {
     struct work *now = &p->now;
-    bool is_empty = now->batch->is_inbox && !now->retry.is_event;
+    bool has_entries = now->batch != NULL && (!work_is_letter(now) || now->retry.is_event);
     if (p->is_renewed)
         now->count = 1;
     bridge_set_renewable(p->bridge, !p->is_renewed);
     struct batch_entry *entries = work_first_entry(now);
-    if (!alone_is_over(&p->alone) && !is_empty) {
+    if (!alone_is_over(&p->alone) && has_entries) {
         alone_choose(&p->alone, p->options.book, now->batch, now->first, entries, now->count,
                      &now->choice);
         p->wants_commit = p->wants_commit || p->alone.is_due;
@@ -432,7 +499,9 @@ static bool put_work(struct pipeline *p, double redis_ms)
         if (now->count == 0)
             return false;
     }
-    bridge_put_batch(p->bridge, entries, is_empty ? 0 : now->count, p->clock_ms, redis_ms);
+    bridge_put_batch(p->bridge, entries, has_entries ? now->count : 0, p->clock_ms, redis_ms);
+    put_time(p);
+    blames_put_fired(&p->alone.blames, p->bridge);
     if (now->choice.is_alone)
         alone_put(&p->alone, p->options.book, p->bridge, entries, &now->choice);
     return true;
@@ -441,6 +510,10 @@ static bool put_work(struct pipeline *p, double redis_ms)
 /* Takes the next part of what was read. */
 static bool take_work(struct pipeline *p)
 {
+    if (p->tick.until_ms > 0) { /* the tail: older than anything that came since */
+        p->now = (struct work){.until_ms = p->tick.until_ms};
+        return put_work(p, p->tick.until_ms);
+    }
     if (p->batch != NULL && p->next == p->batch->count) {
         read_batch_release(p->batch);
         p->batch = NULL;
@@ -453,6 +526,7 @@ static bool take_work(struct pipeline *p)
     }
     if (p->batch == NULL)
         return false;
+    p->tick.is_stale = true;
     struct read_batch *batch = p->batch;
     read_batch_keep(batch);
     p->now = (struct work){.batch = batch, .first = p->next, .count = batch->count - p->next};
@@ -471,18 +545,44 @@ static bool take_work(struct pipeline *p)
     return false;
 }
 
+static bool may_compute(const struct pipeline *p)
+{
+    return !p->is_holding && !p->is_parting && !p->is_stopped && !p->is_full;
+}
+
+/* Must be known before anything is computed. */
+static bool must_ask(const struct pipeline *p)
+{
+    return p->pages.is_wanted || (p->is_early && p->tick.exact_ms == 0);
+}
+
+/* True: it is on its way. */
+static bool ask_first(struct pipeline *p)
+{
+    if (p->pages.is_wanted && pages_ask(&p->pages)) {
+        p->is_starved = false;
+        return true;
+    }
+    assert(!p->is_starved);
+    if (p->is_early && p->tick.exact_ms == 0) {
+        tick_ask(&p->tick);
+        return true;
+    }
+    return false;
+}
+
 static bool compute_next(struct pipeline *p)
 {
     do {
-        if (p->is_holding || p->is_parting || p->is_stopped || p->is_full || !take_work(p))
+        if (!may_compute(p) || must_ask(p) || !take_work(p))
             return false;
-        if (p->now.batch->is_inbox && !p->now.retry.is_event) {
+        if (work_is_letter(&p->now) && !p->now.retry.is_event) {
             p->state = WORK_COMPUTED;
             return true;
         }
         if (!compute(p))
             return false;
-    } while (p->state == WORK_NONE); /* it was a rehearsal */
+    } while (p->state == WORK_NONE && !must_ask(p)); /* it was a rehearsal, or an empty moment */
     return true;
 }
 
@@ -492,7 +592,7 @@ static bool compute_next(struct pipeline *p)
 static const char *note_to_send(struct pipeline *p, bool has_work)
 {
     bool goes_on = !p->is_holding && !p->is_stopped;
-    uint32_t next = has_work ? p->now.first + p->now.count : p->next;
+    uint32_t next = has_work && p->now.batch != NULL ? p->now.first + p->now.count : p->next;
     return alone_send(&p->alone, p->options.book, has_work ? &p->now.choice : NULL,
                       goes_on ? p->batch : NULL, next);
 }
@@ -519,7 +619,8 @@ static void send(struct pipeline *p)
         commit_add_commands(p->commit, letters->data, letters->len, letter_count, "XADD :dlq");
         transaction_add_states(p->commit, p->options.keys, p->options.book,
                                bridge_states(p->bridge));
-        if (p->now.batch->is_inbox)
+        transaction_add_timers(&p->transaction, p->commit, p->bridge);
+        if (work_is_letter(&p->now))
             retry_add_removal(&p->now.retry, p->commit, p->options.keys,
                               p->options.config->dlq_maxlen, p->now.inbox_id);
     }
@@ -530,7 +631,11 @@ static void send(struct pipeline *p)
     struct transaction_marks marks = {.has_new_sources = p->is_sources_dirty,
                                       .is_foreign = effect_count > 0,
                                       .has_unverified = p->has_unverified,
-                                      .note = note_to_send(p, has_work)};
+                                      .note = note_to_send(p, has_work),
+                                      .what = work_is_letter(&p->now) ? "a retry" : "timers",
+                                      .book = p->options.book};
+    if (has_work)
+        marks.seen = bridge_seen_clocks(p->bridge, &marks.seen_count);
     transaction_add_positions(&p->transaction, p->commit, p->options.owner, &marks);
     if (has_moved || p->is_sources_dirty)
         transaction_add_groups(p->commit, p->options.owner, p->is_sources_dirty,
@@ -544,7 +649,8 @@ static void send(struct pipeline *p)
         bridge_seal(p->bridge, &p->sealed);
         p->clock_ms =
             bridge_clock_ms(p->bridge) > p->clock_ms ? bridge_clock_ms(p->bridge) : p->clock_ms;
-        p->next = p->now.first + p->now.count;
+        if (p->now.batch != NULL)
+            p->next = p->now.first + p->now.count;
         p->flight = p->now;
         p->flight.book = p->options.book;
         rulebook_keep(p->flight.book);
@@ -561,20 +667,17 @@ static void tell_refused(struct pipeline *p)
     uint32_t place;
     const char *message;
     while (commit_refused_next(p->commit, &cursor, &place, &message)) {
-        char id[48];
+        struct bridge_described texts;
         struct letter letter = {.reason = "refused", .message = message, .key = ""};
         if (p->flight.retry.is_command) {
             retry_describe(&p->flight.retry, &letter);
         } else {
             const struct effect *effect = &p->sealed.effects[place];
-            const struct batch_entry *entry =
-                p->flight.batch->is_inbox
-                    ? &p->flight.retry.entry
-                    : &p->flight.batch->entries[p->flight.first + effect->entry];
-            bridge_describe(p->bridge, p->flight.book, entry, effect->rule, &letter, id);
+            const struct batch_entry *entry = work_entry(&p->flight, &p->sealed, effect->entry);
+            bridge_describe(p->bridge, p->flight.book, entry, effect->rule, &letter, &texts);
             letter.payload = p->sealed.out.data + effect->at;
             letter.payload_len = effect->len;
-            if (!p->flight.batch->is_inbox)
+            if (!work_is_letter(&p->flight))
                 letter.attempts = 1;
         }
         owed_add(&p->owed, &letter);
@@ -610,14 +713,17 @@ static void land_alone(struct pipeline *p)
 {
     struct blame blame;
     struct work *flight = &p->flight;
-    bool has_work = flight->batch != NULL;
+    bool has_work = work_is_some(flight);
     struct rulebook *book = has_work ? flight->book : p->options.book;
-    bool is_letter = has_work && flight->batch->is_inbox && flight->retry.is_event;
+    bool is_letter = work_is_letter(flight) && flight->retry.is_event;
     alone_land(&p->alone, book, has_work ? work_first_entry(flight) : NULL,
                has_work ? &flight->choice : NULL);
     for (size_t at = 0; alone_next_over(&p->alone, p->options.owner, book,
                                         is_letter ? &flight->retry.entry : NULL, &at, &blame);)
         p->callbacks.on_blamed(p->context, &blame);
+    for (uint32_t i = 0; has_work && i < p->sealed.fired_count; i++)
+        while (blames_take_fired(&p->alone.blames, book, &p->sealed.fired[i], &blame))
+            p->callbacks.on_blamed(p->context, &blame);
 }
 
 void pipeline_blame(struct pipeline *p, const struct blame *blame)
@@ -649,7 +755,7 @@ static void land(struct pipeline *p)
     owed_clear(&p->owed);
     tell_refused(p);
     tell_complaints(p);
-    if (p->flight.batch != NULL)
+    if (work_is_some(&p->flight))
         bridge_forget_refusals(p->bridge);
     land_alone(p);
     work_forget(&p->flight);
@@ -687,11 +793,8 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
             if (p->flight.book != p->options.book)
                 continue; /* these rules may not ask for it at all */
             const struct effect *effect = &p->sealed.effects[place];
-            bridge_refuse(p->bridge,
-                          p->flight.batch->is_inbox
-                              ? &p->flight.retry.entry
-                              : &p->flight.batch->entries[p->flight.first + effect->entry],
-                          effect, p->sealed.out.data + effect->at, message);
+            bridge_refuse(p->bridge, work_entry(&p->flight, &p->sealed, effect->entry), effect,
+                          p->sealed.out.data + effect->at, message);
         }
         trouble(
             p, "effect_refused",
@@ -709,7 +812,9 @@ static double sweep_clock(const struct pipeline *p)
     /* At the tail, time passes by Redis' clock; in the middle of a backlog it stands at the
      * position. */
     bool is_at_tail = p->batch == NULL && p->state == WORK_NONE;
-    double now = redis_now_ms(p);
+    double now = redis_now_ms(p), watermark;
+    if (bridge_watermark(p->bridge, p->sweep.rule, &watermark))
+        return watermark;
     return is_at_tail && now > p->clock_ms ? now : p->clock_ms;
 }
 
@@ -736,6 +841,89 @@ static void on_sweep_timer(void *context)
     step(p);
 }
 
+/* ── time ────────────────────────────────────────────────────────────────────────────────────── */
+
+/* Nothing moves but time. */
+static bool is_quiet(const struct pipeline *p)
+{
+    return p->is_running && may_compute(p) && p->state == WORK_NONE && !must_ask(p) &&
+           (p->batch == NULL || p->next == p->batch->count) && !reader_has_entries(p->reader);
+}
+
+/* At the end of each step. */
+static void plan_tick(struct pipeline *p)
+{
+    if (!is_quiet(p))
+        return;
+    double now_ms = redis_now_ms(p);
+    if (now_ms == 0)
+        now_ms = (double)p->options.owner->redis_ms;
+    tick_plan(&p->tick, bridge_wake_ms(p->bridge), now_ms);
+}
+
+static void on_due(void *context)
+{
+    struct pipeline *p = context;
+    if (is_quiet(p) && !p->tick.is_looking && p->tick.until_ms == 0)
+        tick_look(&p->tick);
+}
+
+static void on_looked(void *context)
+{
+    struct pipeline *p = context;
+    if (p->tick.until_ms > 0 && !is_quiet(p))
+        p->tick.until_ms = 0; /* what came goes first */
+    step(p);
+}
+
+static void on_time(void *context, double redis_ms)
+{
+    struct pipeline *p = context;
+    p->redis_ahead_ms = redis_ms - (double)clock_now_us() / 1000;
+}
+
+static void on_loaded(void *context)
+{
+    step(context);
+}
+
+static void on_no_time(void *context, const struct reply *reply)
+{
+    trouble(context, "redis_later", reply->type == REPLY_ERROR ? reply->text : "no TIME", true);
+}
+
+static void on_refused_page(void *context, const struct reply *error)
+{
+    struct pipeline *p = context;
+    struct error why;
+    if (reply_means_later(error)) {
+        trouble(p, "redis_later", error->text, true);
+        return;
+    }
+    error_set(&why, ERROR_FATAL_REPLY, "Redis refuses to load timers: %s", error->text);
+    if (reply_is_error(error, "NOPERM"))
+        owner_explain_refusal(p->options.owner, error, "ZRANGEBYSCORE :timers:*", &why);
+    p->callbacks.on_fatal(p->context, &why);
+}
+
+static void on_foreign(void *context)
+{
+    struct pipeline *p = context;
+    log_repeat(LOG_ERROR, "timers_unreadable", "timers in Redis cannot be read and count as none",
+               "partition", p->options.name, NULL);
+}
+
+static void open_time(struct pipeline *p)
+{
+    static const struct tick_callbacks tick_callbacks = {
+        .on_due = on_due, .on_looked = on_looked, .on_time = on_time, .on_trouble = on_no_time};
+    static const struct pages_callbacks pages_callbacks = {
+        .on_loaded = on_loaded, .on_refused = on_refused_page, .on_foreign = on_foreign};
+    tick_init(&p->tick, p->options.loop, p->options.commit_link, p->options.owner, &tick_callbacks,
+              p);
+    pages_init(&p->pages, p->options.commit_link, p->bridge, &pages_callbacks, p);
+}
+
 /* ── moving on ───────────────────────────────────────────────────────────────────────────────── */
 
 static bool may_send(const struct pipeline *p)
@@ -752,7 +940,7 @@ static void step(struct pipeline *p)
         return;
     p->is_stepping = true;
     for (;;) {
-        if (p->sweep.is_looking)
+        if (p->sweep.is_looking || pages_is_asking(&p->pages) || p->tick.is_asking)
             break;
         if (p->sweep.is_wanted && p->state == WORK_NONE && !p->is_holding && !p->is_parting &&
             !p->is_stopped) {
@@ -760,14 +948,20 @@ static void step(struct pipeline *p)
                 start_sweep(p);
             break; /* or when it is armed */
         }
+        if (p->state == WORK_NONE && may_compute(p) && must_ask(p) && ask_first(p))
+            break;
         if (p->state == WORK_WAITING) {
             if (p->replies_came < p->state_replies + p->lookup_replies ||
                 (!compute(p) && !p->wants_commit) || p->state == WORK_WAITING)
                 break;
         }
-        if (p->state == WORK_NONE && !p->wants_commit &&
-            ((!compute_next(p) && !p->wants_commit) || p->state == WORK_WAITING))
-            break;
+        if (p->state == WORK_NONE && !p->wants_commit) {
+            bool goes_on = compute_next(p);
+            if (p->state == WORK_NONE && (goes_on || (may_compute(p) && must_ask(p))))
+                continue;
+            if ((!goes_on && !p->wants_commit) || p->state == WORK_WAITING)
+                break;
+        }
         if (p->state == WORK_NONE && p->wants_commit && !commit_is_armed(p->commit))
             break;
         if (!may_send(p))
@@ -778,8 +972,9 @@ static void step(struct pipeline *p)
     if (!p->is_running)
         return;
     reader_read_on(p->reader);
-    bool is_quiet = p->state == WORK_NONE && !commit_is_flying(p->commit);
-    if (is_quiet && p->has_unverified && !loop_timer_is_started(p->clear_timer))
+    plan_tick(p);
+    bool is_still = p->state == WORK_NONE && !commit_is_flying(p->commit);
+    if (is_still && p->has_unverified && !loop_timer_is_started(p->clear_timer))
         loop_timer_start(p->clear_timer, CLEAR_AFTER_MS);
     if (pipeline_is_parted(p))
         p->callbacks.on_parted(p->context);

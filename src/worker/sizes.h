@@ -1,5 +1,5 @@
-/* sizes.h: which rules have no state at all in Redis? A new key of such a rule need not be asked
- * for (states_know_all). */
+/* sizes.h: which rules have no state, or no window, at all in Redis? A new key of such a rule need
+ * not be asked for (states_know_all). */
 #ifndef TIDEMILL_WORKER_SIZES_H
 #define TIDEMILL_WORKER_SIZES_H
 

@@ -13,6 +13,7 @@ void transaction_fini(struct transaction *t)
 {
     buf_fini(&t->fields);
     buf_fini(&t->range);
+    buf_fini(&t->timers);
 }
 
 static int compare_changes(const void *left, const void *right)
@@ -30,7 +31,7 @@ static void add_changes(struct commit *commit, const struct keys *keys, const st
 {
     bool deletes = changes[0].len == 0;
     struct buf key = {0};
-    keys_state(keys, rulebook_state_name(book, changes[0].rule), &key);
+    registry_state_key(rulebook_registry(book), changes[0].rule, keys->prefix.data, &key);
     char what[512];
     snprintf(what, sizeof what, "%s %s", deletes ? "HDEL" : "HSET", key.data);
     struct buf *out = commit_add_command(commit, what);
@@ -75,6 +76,34 @@ void transaction_add_states(struct commit *commit, const struct keys *keys,
     free(all);
 }
 
+void transaction_add_timers(struct transaction *t, struct commit *commit, struct bridge *bridge)
+{
+    struct timer_names names;
+    bridge_timer_names(bridge, &names);
+    t->timers.len = 0;
+    uint32_t count = timers_commands(bridge_timers(bridge), &names, &t->timers);
+    commit_add_commands(commit, t->timers.data, t->timers.len, count, "ZADD :timers:*");
+}
+
+/* Returns how many fields. */
+static size_t add_clocks(struct buf *fields, const struct transaction_marks *marks)
+{
+    char name[1200], value[32];
+    for (uint32_t i = 0; i < marks->seen_count; i++) {
+        const struct seen *seen = &marks->seen[i];
+        const char *rule = rulebook_state_name(marks->book, seen->rule);
+        if (seen->stream == 0)
+            snprintf(name, sizeof name, "watermark:%s", rule);
+        else
+            snprintf(name, sizeof name, "seen:%s:%s", rule,
+                     rulebook_stream_name(marks->book, seen->stream));
+        snprintf(value, sizeof value, "%.17g", seen->ms);
+        command_argument_text(fields, name);
+        command_argument_text(fields, value);
+    }
+    return marks->seen_count;
+}
+
 void transaction_add_positions(struct transaction *t, struct commit *commit, struct owner *o,
                                const struct transaction_marks *marks)
 {
@@ -103,10 +132,11 @@ void transaction_add_positions(struct transaction *t, struct commit *commit, str
                        id);
         }
     }
+    pairs += add_clocks(&fields, marks);
     if (marks->is_foreign) {
         char value[400];
         snprintf(value, sizeof value, "commit %lld: %s", (long long)o->commits + 1,
-                 range.len > 0 ? buf_text(&range) : "a retry");
+                 range.len > 0 ? buf_text(&range) : marks->what);
         command_argument_text(&fields, "unverified");
         command_argument_text(&fields, value);
         pairs++;

@@ -1,16 +1,16 @@
 /* transaction.h: what a transaction says besides the effects and letters of rules: the states that
- * they left, where the streams stand now, and what the consumer groups show of that. */
+ * they left, the timers, where the streams and the clocks of rules stand now, and what the consumer
+ * groups show of that. */
 #ifndef TIDEMILL_WORKER_TRANSACTION_H
 #define TIDEMILL_WORKER_TRANSACTION_H
 
-#include "rules/rulebook.h"
-#include "rules/state.h"
+#include "rules/bridge.h"
 #include "stream/commit.h"
 #include "stream/owner.h"
 
 /* Memory that is used again by the next one. Begins as zeroes. */
 struct transaction {
-    struct buf fields, range;
+    struct buf fields, range, timers;
 };
 
 void transaction_fini(struct transaction *t);
@@ -19,11 +19,18 @@ void transaction_fini(struct transaction *t);
 void transaction_add_states(struct commit *commit, const struct keys *keys,
                             const struct rulebook *book, struct states *states);
 
+/* What the batch changed in the queues of timers. */
+void transaction_add_timers(struct transaction *t, struct commit *commit, struct bridge *bridge);
+
 struct transaction_marks {
     bool has_new_sources; /* also sources that have not moved: new ones, corrected counts */
     bool is_foreign;      /* it writes keys that are not ours: ctl.unverified until the next one */
     bool has_unverified;  /* ctl.unverified stands */
     const char *note;     /* a new ctl.note, or NULL */
+    const char *what;     /* what it is, when no stream has moved, for people */
+    const struct seen *seen; /* clocks of rules that have moved */
+    uint32_t seen_count;
+    const struct rulebook *book; /* whose they are */
 };
 
 /* HSET ctl: offsets, counts, commits + 1. The sources' `sent` are where they will be. */

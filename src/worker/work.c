@@ -9,14 +9,40 @@ void work_forget(struct work *work)
     *work = (struct work){0};
 }
 
+bool work_is_some(const struct work *work)
+{
+    return work->batch != NULL || work_is_moment(work);
+}
+
+bool work_is_letter(const struct work *work)
+{
+    return work->batch != NULL && work->batch->is_inbox;
+}
+
+bool work_is_moment(const struct work *work)
+{
+    return work->until_ms > 0;
+}
+
 struct batch_entry *work_first_entry(struct work *work)
 {
-    return work->batch->is_inbox ? &work->retry.entry : &work->batch->entries[work->first];
+    if (work->batch == NULL)
+        return NULL;
+    return work_is_letter(work) ? &work->retry.entry : &work->batch->entries[work->first];
+}
+
+const struct batch_entry *work_entry(const struct work *work, const struct sealed_batch *sealed,
+                                     uint32_t entry)
+{
+    const struct batch_entry *fired = sealed_batch_fired(sealed, entry);
+    if (fired != NULL)
+        return fired;
+    return work_is_letter(work) ? &work->retry.entry : &work->batch->entries[work->first + entry];
 }
 
 bool work_advance(const struct work *work)
 {
-    if (work->batch->is_inbox)
+    if (work->batch == NULL || work->batch->is_inbox)
         return false;
     for (uint32_t i = work->first; i < work->first + work->count; i++) {
         struct source *s = work->batch->sources[i];
