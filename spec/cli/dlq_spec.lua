@@ -152,6 +152,56 @@ traceback
     assert.is_nil(out:find("\nevent", 1, true))
   end)
 
+  it("shows timers and windows: what fired, when it was due, and what it had", function()
+    local fired = { event = "", stream = "", key = "u1", message = "m", traceback = "", version = "2" }
+    local function with(changes)
+      for name, value in pairs(fired) do
+        changes[name] = changes[name] or value
+      end
+      return changes
+    end
+    add("10-1", with { timer = "remind\n", id = "1795362638669", payload = "\x81\xa1n\x05" })
+    add("11-1", with { window = "1795362630000-1795362640000", id = "1795362640000", payload = "\x80" })
+    add("12-1", with { window = "odd", id = "x", payload = "" })
+    local out, code, err = dlq "list"
+    assert.same({ 0, "" }, { code, err })
+    local rows = {}
+    for row in out:gmatch("[^\n]+") do
+      rows[#rows + 1] = row:gsub("%s%s+", "|"):match("error|(.*)$")
+    end
+    assert.same({
+      "-|window odd|1|dead|m",
+      "-|window 2026-11-22T15:50:30.000Z to 2026-11-22T15:50:40.000Z|1|dead|m",
+      "-|timer remind\\n due 2026-11-22T15:50:38.669Z|1|dead|m",
+    }, rows)
+    out = dlq("show", "10-1")
+    assert.equal([[
+letter      10-1
+status      dead
+when        2023-11-14T22:13:20.123Z
+rule        cart
+version     2
+reason      error
+timer       remind\n
+due         2026-11-22T15:50:38.669Z
+attempts    1
+key         u1
+payload     {"n":5}
+message
+  m
+]], out)
+    out = dlq("show", "11-1")
+    assert.matches("\nwindow      2026-11-22T15:50:30.000Z to 2026-11-22T15:50:40.000Z\n"
+      .. "due         2026-11-22T15:50:40.000Z\n", out, 1, true)
+    assert.matches("\nwindow      odd\ndue         x\n", (dlq("show", "12-1")), 1, true)
+    out = dlq("show", "10-1", "--json")
+    for _, part in ipairs { '"timer":"remind\\n"', '"id":"1795362638669"', '"payload":{"n":5}' } do
+      assert.is_truthy(out:find(part, 1, true), part .. " in " .. out)
+    end
+    assert.is_nil(out:find('"event"', 1, true))
+    assert.is_nil(out:find('"fields"', 1, true))
+  end)
+
   it("says what is wrong with an ID", function()
     add("10-1")
     for _, case in ipairs {

@@ -5,7 +5,7 @@ local codec = require "spec.support.codec"
 local files = require "spec.support.files"
 local header = require "spec.support.header"
 ffi.cdef "typedef struct lua_State lua_State;"
-local C = header.load("src/worker/retry.h", "src/rules/rulebook.h", "src/redis/command.h")
+local C = header.load("src/worker/retry.h", "src/rules/rulebook.h", "src/rules/timers.h", "src/redis/command.h")
 
 local folder = files.temp_folder()
 files.write_file(folder .. "/cart.lua", 'return { stream = "orders", on_event = function() end }')
@@ -69,7 +69,7 @@ describe("a letter that is tried again", function()
   local function read(fields, refusal)
     local retry = ffi.gc(ffi.new("struct retry"), C.retry_fini)
     C.retry_init(retry, book, inbox_entry(fields), refusal)
-    local kind = retry.is_event and "event" or retry.is_command and "command" or ffi.string(retry.hopeless)
+    local kind = retry.is_event and "event" or retry.is_fired and "fired" or retry.is_command and "command" or ffi.string(retry.hopeless)
     return kind, retry
   end
 
@@ -91,6 +91,44 @@ describe("a letter that is tried again", function()
     assert.equal("cannot be tried again: no rule named 'gone' is loaded", (read(with { rule = "gone" })))
     assert.equal("cannot be tried again: no rule named 'car' is loaded", (read(with { rule = "car" })))
     assert.equal(("cannot be tried again: no rule named '%s' is loaded"):format(("r"):rep(64)), (read(with { rule = ("r"):rep(5000) })))
+  end)
+
+  it("of a timer or a window is what fired, for its rule alone", function()
+    local kind, retry = read(with { event = "", stream = "", timer = "remind", id = "1795362638669", payload = "\x81\xa1a\1" })
+    local fired = retry.fired
+    assert.equal("fired", kind)
+    assert.same({ 1795362638669, 1, 2 }, { fired.entry.ms, fired.entry.only, fired.entry.attempts })
+    assert.same({ tonumber(C.TIMER_WALL), "remind", "k\0", "\x81\xa1a\1" }, { fired.kind, ffi.string(fired.name, fired.name_len),
+      ffi.string(fired.key, fired.key_len), ffi.string(fired.payload, fired.payload_len) })
+    assert.is_true(fired.entry.fields == nil and fired.reason == nil and not retry.is_event)
+    kind, retry = read(with { event = "", stream = "", window = "17-27", id = "27", key = false, payload = "" })
+    fired = retry.fired
+    assert.equal("fired", kind)
+    assert.same({ 27, tonumber(C.TIMER_WINDOW), "17-27", 0 }, { fired.entry.ms, fired.kind, ffi.string(fired.name, fired.name_len),
+      fired.key_len })
+    assert.is_true(fired.payload == nil and fired.start_ms == 0 and fired.stop_ms == 0)
+  end)
+
+  it("of a timer or a window is hopeless without its rule or due time", function()
+    for _, id in ipairs { "", "x", "17-0", "-5", "9007199254740993", false } do
+      assert.equal("cannot be tried again: its due time was not kept", (read(with { timer = "remind", id = id })))
+    end
+    assert.equal("cannot be tried again: it does not say of which rule it is", (read(with { window = "1-2", id = "2", rule = "" })))
+    assert.equal("cannot be tried again: no rule named 'gone' is loaded", (read(with { timer = "t", id = "2", rule = "gone" })))
+  end)
+
+  it("of a timer or a window stays one when it fails again", function()
+    for _, kind in ipairs { "timer", "window" } do
+      local letter = ffi.new("struct letter")
+      local _, retry = read(with { event = "", stream = "", [kind] = "a\0b", id = "17", rule = "gone" })
+      C.retry_describe(retry, letter)
+      assert.equal("a\0b", ffi.string(letter[kind], letter[kind .. "_len"]))
+      assert.is_true(letter[kind == "timer" and "window" or "timer"] == nil)
+    end
+    local _, retry = read(with { reason = "refused", payload = "x" })
+    local letter = ffi.new("struct letter")
+    C.retry_describe(retry, letter)
+    assert.is_true(letter.timer == nil and letter.window == nil)
   end)
 
   it("that was refused is its command, and nothing else", function()

@@ -52,17 +52,55 @@ bool letter_view_is_wanted(const struct letter_view *l, const struct config *con
     return field_is(l, "rule", config->dlq.rule) && field_is(l, "reason", config->dlq.reason);
 }
 
-/* The moment of `at`, or its text when it is no time. */
+/* Milliseconds up to `stop` as a moment; false when they are none. */
+static bool take_moment(const char **at, char stop, char text[UTC_LEN])
+{
+    char *end;
+    if (**at < '0' || **at > '9')
+        return false;
+    unsigned long long ms = strtoull(*at, &end, 10);
+    if (*end != stop)
+        return false;
+    utc_format(ms, text);
+    *at = stop == '\0' ? end : end + 1;
+    return true;
+}
+
+/* The moment of `at`, or - when it is no time. */
 static void describe_moment(const struct letter_view *l, char text[UTC_LEN])
 {
     size_t len;
     const char *at = letter_view_field(l, "at", &len);
-    char *end;
-    unsigned long long ms = strtoull(at, &end, 10);
-    if (len == 0 || *end != '\0')
+    if (!take_moment(&at, '\0', text))
         snprintf(text, UTC_LEN, "-");
-    else
-        utc_format(ms, text);
+}
+
+/* What failed, for people: an entry's ID, or a timer or window that fired, whose `id` is when it
+ * was due. */
+struct failed {
+    const char *kind;  /* "entry", "timer" or "window" */
+    struct buf name;   /* of entries: the ID; of windows: START to STOP */
+    char due[UTC_LEN]; /* "" for entries */
+};
+
+static void describe_failed(const struct letter_view *l, struct failed *out)
+{
+    size_t timer_len, window_len, id_len;
+    const char *timer = letter_view_field(l, "timer", &timer_len),
+               *window = letter_view_field(l, "window", &window_len),
+               *id = letter_view_field(l, "id", &id_len), *at = window;
+    char start[UTC_LEN], stop[UTC_LEN];
+    *out = (struct failed){.kind = timer_len > 0 ? "timer" : window_len > 0 ? "window" : "entry"};
+    if (timer_len > 0)
+        buf_append(&out->name, timer, timer_len);
+    else if (window_len > 0 && take_moment(&at, '-', start) && take_moment(&at, '\0', stop))
+        buf_printf(&out->name, "%s to %s", start, stop);
+    else if (window_len > 0)
+        buf_append(&out->name, window, window_len);
+    if (timer_len + window_len == 0)
+        buf_append(&out->name, id, id_len);
+    else if (!take_moment(&id, '\0', out->due))
+        snprintf(out->due, sizeof out->due, "%s", id);
 }
 
 /* -- The table -- */
@@ -79,23 +117,44 @@ void letter_view_add_heading(struct table *table, bool has_partition)
     table_add_text(table, "MESSAGE");
 }
 
+static void add_field(const struct letter_view *l, struct table *table, const char *name)
+{
+    size_t len;
+    const char *value = letter_view_field(l, name, &len);
+    table_add(table, value, len);
+}
+
+/* "timer remind due 2026-…" stands where an entry has its ID. */
+static void add_failed(const struct letter_view *l, struct table *table)
+{
+    struct failed failed;
+    struct buf cell = {0};
+    describe_failed(l, &failed);
+    if (failed.kind[0] != 'e')
+        buf_printf(&cell, "%s ", failed.kind);
+    escape_text(&cell, failed.name.data, failed.name.len);
+    if (failed.kind[0] == 't' && failed.due[0] != '\0')
+        buf_printf(&cell, " due %s", failed.due);
+    table_add(table, cell.data, cell.len);
+    buf_fini(&cell);
+    buf_fini(&failed.name);
+}
+
 void letter_view_add_row(const struct letter_view *l, struct table *table, bool has_partition)
 {
-    static const char *const names[] = {"rule", "reason", "stream", "id", "attempts"};
     char moment[UTC_LEN];
-    size_t len;
     describe_moment(l, moment);
     if (has_partition)
         table_add(table, l->keys->tag.data, l->keys->tag.len);
     table_add(table, letter_view_id(l)->text, letter_view_id(l)->len);
     table_add_text(table, moment);
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = letter_view_field(l, names[i], &len);
-        table_add(table, value, len);
-    }
+    add_field(l, table, "rule");
+    add_field(l, table, "reason");
+    add_field(l, table, "stream");
+    add_failed(l, table);
+    add_field(l, table, "attempts");
     table_add_text(table, l->is_retrying ? "retrying" : "dead");
-    const char *message = letter_view_field(l, "message", &len);
-    table_add(table, message, len);
+    add_field(l, table, "message");
 }
 
 /* -- The raw event and the payload -- */
@@ -262,14 +321,29 @@ static void append_event_line(const struct letter_view *l, int codec, struct buf
     buf_fini(&event);
 }
 
+static void append_fields(const struct letter_view *l, const char *const *names, size_t count,
+                          struct buf *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t len;
+        const char *value = letter_view_field(l, names[i], &len);
+        append_line(out, names[i], value, len);
+    }
+}
+
+static void append_failed(const struct letter_view *l, struct buf *out)
+{
+    struct failed failed;
+    describe_failed(l, &failed);
+    append_line(out, failed.kind, failed.name.data, failed.name.len);
+    append_line(out, "due", failed.due, strlen(failed.due));
+    buf_fini(&failed.name);
+}
+
 void letter_view_append_text(const struct letter_view *l, int codec, struct buf *out)
 {
-    static const struct {
-        const char *field, *name;
-    } lines[] = {{"rule", "rule"},     {"version", "version"},   {"reason", "reason"},
-                 {"stream", "stream"}, {"id", "entry"},          {"timer", "timer"},
-                 {"window", "window"}, {"attempts", "attempts"}, {"key", "key"},
-                 {"size", "size"}};
+    static const char *const before[] = {"rule", "version", "reason", "stream"};
+    static const char *const behind[] = {"attempts", "key", "size"};
     char moment[UTC_LEN];
     struct buf payload = {0};
     size_t len;
@@ -279,10 +353,9 @@ void letter_view_append_text(const struct letter_view *l, int codec, struct buf 
     append_line(out, "status", l->is_retrying ? "retrying" : "dead", l->is_retrying ? 8 : 4);
     append_line(out, "partition", l->keys->tag.data, l->keys->tag.len);
     append_line(out, "when", moment, strlen(moment));
-    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-        value = letter_view_field(l, lines[i].field, &len);
-        append_line(out, lines[i].name, value, len);
-    }
+    append_fields(l, before, sizeof before / sizeof before[0], out);
+    append_failed(l, out);
+    append_fields(l, behind, sizeof behind / sizeof behind[0], out);
     value = letter_view_field(l, "payload", &len);
     if (len > 0)
         append_payload(value, len, &payload);

@@ -1,5 +1,5 @@
-/* retry.h: a dead letter that is tried again: an event for one rule alone, or only the command that
- * was refused. */
+/* retry.h: a dead letter that is tried again: an event for one rule alone, a timer or window of
+ * that rule, or only the command that was refused. */
 #ifndef TIDEMILL_WORKER_RETRY_H
 #define TIDEMILL_WORKER_RETRY_H
 
@@ -12,10 +12,11 @@
 #include <stdbool.h>
 
 struct retry {
-    struct batch_entry entry;  /* when is_event: the raw event, as it was read once */
-    struct reply command;      /* when is_command: the bytes of the command */
-    bool is_event, is_command; /* neither: it cannot be tried; `hopeless` says why, and it becomes a
-                                  letter again */
+    struct batch_entry entry; /* when is_event: the raw event, as it was read once */
+    struct fired fired;       /* when is_fired: for bridge_put_fired; its texts are the letter's */
+    struct reply command;     /* when is_command: the bytes of the command */
+    bool is_event, is_fired, is_command; /* none: it cannot be tried; `hopeless` says why, and it
+                                            becomes a letter again */
     char hopeless[256];
     const struct reply *letter; /* its fields, as in the inbox; lives with the batch */
     struct arena arena;
