@@ -105,6 +105,7 @@ end)
 -- Each takes one promise of the kernel away; some program must come to something else then.
 describe("the comparison notices when", function()
   local kernel = require "tidemill.kernel"
+  local tasks = require "tidemill.tasks"
   local testing_host = require "tidemill.testing_host"
 
   local function is_noticed()
@@ -129,25 +130,25 @@ describe("the comparison notices when", function()
   end)
 
   it("the clock of a waiting event is that of the last one", function()
-    without(kernel, "run_task", function(original)
-      return function(self, p, task)
-        p.c.entries[task.entry].clock_ms = p.c.clock_ms
-        return original(self, p, task)
+    without(tasks, "run", function(original)
+      return function(K, p, task)
+        task.clock_ms = p.c.clock_ms
+        return original(K, p, task)
       end
     end)
   end)
 
   it("an event overtakes another of its key", function()
-    without(kernel, "wait_behind", function(original)
-      return function(self, p, R, i, event, key)
+    without(tasks, "must_wait", function(original)
+      return function(K, p, R, i, event, key)
         if not R.asks then return false end
-        return original(self, p, R, i, event, key)
+        return original(K, p, R, i, event, key)
       end
     end)
   end)
 
   it("a handler that begins again gets the event that it had changed", function()
-    without(kernel, "event_again", function()
+    without(tasks, "event_again", function()
       return function(_, p, R, i)
         for _, queue in pairs(p.waiting[R.index]) do
           local task = queue[queue.head]

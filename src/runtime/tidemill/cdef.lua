@@ -48,6 +48,12 @@ struct state_slot {
   double expiry_ms;
   uint32_t version;
 };]] },
+  { "struct timer", [[
+struct timer {
+  double due_ms;
+  const char *key, *name, *payload;
+  uint32_t key_len, name_len, payload_len;
+};]] },
   { "struct bridge", [[
 struct bridge {
   struct batch_entry *entries;

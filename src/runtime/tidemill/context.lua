@@ -1,8 +1,10 @@
 -- context.lua: `ctx`, what a handler is given: the state and key of this call, and functions to have effects.
 local call = require "tidemill.call"
+local entry = require "tidemill.entry"
 local environment = require "tidemill.environment"
 local memory = require "tidemill.memory"
 local pack = require "tidemill.pack"
+local timers = require "tidemill.timers"
 local value = require "tidemill.value"
 
 local context = {}
@@ -203,17 +205,32 @@ end
 local LATE = {} -- fields that are only made when a handler looks at them
 
 function LATE.id(_, _, p)
-  local entry = p.c.entries[p.c.at_entry]
-  return ("%.0f-%s"):format(entry.ms, (tostring(entry.seq):gsub("ULL$", "")))
+  local i = p.c.at_entry
+  local e = entry.at(p.c, i)
+  if i >= entry.FIRED then return ("%.0f"):format(e.ms) end
+  return ("%.0f-%s"):format(e.ms, (tostring(e.seq):gsub("ULL$", "")))
 end
 
 function LATE.stream(K, _, p)
-  return K.stream_names[p.c.entries[p.c.at_entry].stream]
+  local i = p.c.at_entry
+  if i >= entry.FIRED then return "" end
+  return K.stream_names[p.c.entries[i].stream]
 end
 
-function LATE.now(_, _, p)
-  return p.c.entries[p.c.at_entry].ms
+function LATE.now(_, R, p)
+  local i = p.c.at_entry
+  if R.has_clock and i < entry.FIRED then return call.now end
+  return entry.at(p.c, i).ms
 end
+
+-- What a timer was given; nil elsewhere.
+function LATE.payload(K)
+  local task = call.task
+  return task and K.unpack(task.payload) or nil
+end
+
+-- Only inside of `on_event` and `on_window` there is one, and then it is no field made late.
+function LATE.window() return nil end
 
 -- Was the state loaded before this call? Else it is the first look at the state by a rule that never used it: from now on it
 -- is loaded before the handler runs, and the handler is run again. (A handler that waited since before that has none either.)
@@ -246,6 +263,8 @@ function context.create(K, R)
     emit = emitter(K, R),
     redis = redis_proxy(K, R),
     log = log_functions(K, R),
+    timer = timers.api(K, R, function(name) return now_running(K, name) end, function(...) return raise(K, ...) end,
+      function(p, len) return admit(K, R, p, len) end),
     dead = function(message)
       now_running(K, "dead")
       return call.leave("dead", text_of(message))

@@ -1,6 +1,8 @@
 -- engine.lua: the kernel's host when the host is the engine: the functions of bridge.c, as FFI where they are hot.
 local ffi = require "tidemill.cdef"
+local clocks = require "tidemill.clocks"
 local environment = require "tidemill.environment"
+local firing = require "tidemill.firing"
 local kernel = require "tidemill.kernel"
 local limits = require "tidemill.limits"
 local pack = require "tidemill.pack"
@@ -21,6 +23,14 @@ void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const 
                    const char *, size_t, const char *, size_t);
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
+void bridge_timer_set(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t, double, const void *,
+                      size_t);
+void bridge_timer_cancel(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t);
+double bridge_timer_find(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t);
+void bridge_timer_ask(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t);
+bool bridge_timer_peek(struct bridge *, uint32_t, uint32_t, uint32_t, struct timer *);
+int32_t bridge_fire(struct bridge *, uint32_t, uint32_t, uint32_t, uint32_t, double);
+void bridge_seen(struct bridge *, uint32_t, uint32_t, double);
 uint32_t version_hash(const char *, size_t);
 void tell_line(const char *, const char *, const char *, const char *);
 void tell_failing(const char *, const char *, bool, const char *, const char *);
@@ -30,6 +40,7 @@ double bridge_cpu_us(void);
 ]]
 
 local C = ffi.C
+local TIME = pcall(function() return C.bridge_seen end) -- until the pipeline has landed
 local engine = {}
 
 -- C and Lua must mean the same bytes.
@@ -64,6 +75,13 @@ local function host_of(c_functions, mark)
     discard = C.bridge_discard,
     emit = C.bridge_emit,
     effect = C.bridge_effect,
+    timer_set = TIME and C.bridge_timer_set,
+    timer_cancel = TIME and C.bridge_timer_cancel,
+    timer_find = TIME and C.bridge_timer_find,
+    timer_ask = TIME and C.bridge_timer_ask,
+    timer_peek = TIME and C.bridge_timer_peek,
+    fire = TIME and C.bridge_fire,
+    seen = TIME and C.bridge_seen,
     clock = C.bridge_clock,
     cpu_us = C.bridge_cpu_us,
     letter = function(c, i, rule, version, reason, message, traceback, key, payload)
@@ -118,12 +136,39 @@ end
 ---@return number id
 function engine.open(address)
   local p = engine.kernel:open(ffi.cast("struct bridge *", address))
+  if not TIME then p.c.next_wall_ms, p.c.next_idle_ms, p.c.proven_ms = math.huge, math.huge, math.huge end
   local id = #engine.partitions + 1
   engine.partitions[id] = p
   return id
 end
 
 function engine.close(id) engine.partitions[id] = false end
+
+---What the kernel knew of a partition's clocks is void.
+function engine.forget(id) clocks.open(engine.kernel, engine.partitions[id]) end
+
+---The partition reads a stream; `last_ms`: of the ID that it stands at (0: the start).
+function engine.attend(id, stream, last_ms) clocks.attend(engine.kernel, engine.partitions[id], stream, last_ms) end
+
+---What ctl says: the newest event time of a rule's stream; stream 0: its watermark.
+function engine.seen(id, number, stream, ms)
+  clocks.restore(engine.partitions[id], engine.book.rules[number], stream, ms)
+end
+
+---The position's clock at which something fires, when no entry comes; inf: nothing.
+function engine.wake(id) return firing.wake(engine.kernel, engine.partitions[id]) end
+
+---nil: it has none, or none yet.
+function engine.watermark(id, number)
+  local clock = engine.partitions[id] and engine.partitions[id].clocks[number]
+  return clock and clock.watermark > -math.huge and clock.watermark or nil
+end
+
+---Which queues of a rule are to fire: those of its timers, and that of its windows.
+function engine.timer_kinds(number)
+  local R = engine.book.rules[number]
+  return R.on_timer ~= nil, R.window ~= nil and R.window.kind ~= "count"
+end
 
 ---@return number number, number readers  how many rules read it
 function engine.stream(name)
@@ -168,7 +213,7 @@ function engine.together(id) engine.partitions[id].alone = nil end
 ---Runs the batch of a partition. `count` -1: goes on with it; else a new one (kernel:begin), of `stream` alone when that is
 ---above 0.
 function engine.run(id, count, stream)
-  if count >= 0 then engine.kernel.begin(engine.partitions[id], count, stream > 0 and stream or nil) end
+  if count >= 0 then engine.kernel:begin(engine.partitions[id], count, stream > 0 and stream or nil) end
   local status, processed, stopped = engine.kernel:run(engine.partitions[id])
   return status, processed, stopped
 end
@@ -177,8 +222,8 @@ function engine.refuse(id, has_refusals) engine.partitions[id].refused = has_ref
 
 function engine.counts(number)
   local R = engine.book.rules[number]
-  if not engine.kernel then return 0, 0, 0, 0, false, false, false end
-  return R.failed, R.skipped, R.passed + R.failed, R.fed_back, R.health.is_failing, R.asks, R.uses_state
+  if not engine.kernel then return 0, 0, 0, 0, false, false, false, 0 end
+  return R.failed, R.skipped, R.passed + R.failed, R.fed_back, R.health.is_failing, R.asks, R.uses_state, R.late
 end
 
 ---The counts of the rule's version before: they are of the rule.

@@ -4,6 +4,7 @@
 -- (functions, the string metatable) cannot be changed from Lua: the metatable is hidden, and no loader, `debug`, `getfenv`
 -- or bytecode is there to get behind it.
 local call = require "tidemill.call"
+local entry = require "tidemill.entry"
 local each = require "tidemill.each"
 local memory = require "tidemill.memory"
 
@@ -151,8 +152,8 @@ end
 
 local function seeded()
   local partition, rule = call.partition, call.rule
-  local entry = partition.c.entries[partition.c.at_entry]
-  local ms, seq = entry.ms, tonumber(entry.seq)
+  local e = entry.at(partition.c, partition.c.at_entry)
+  local ms, seq = e.ms, tonumber(e.seq)
   -- `when` and `key` (where there is no key yet) have a generator of their own: so the handler draws the same numbers
   -- whether it runs at once or has to wait.
   local flavour = call.key == nil and 1 or 0

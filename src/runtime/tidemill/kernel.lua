@@ -15,6 +15,9 @@
 --     does meanwhile must be safe to break off. Where it changes what it remembers of waiting events, `mark.rule` is 0.
 local ffi = require "tidemill.cdef"
 local call = require "tidemill.call"
+local clocks = require "tidemill.clocks"
+local entry = require "tidemill.entry"
+local firing = require "tidemill.firing"
 local migration = require "tidemill.migration"
 local value = require "tidemill.value"
 local pack = require "tidemill.pack"
@@ -24,11 +27,15 @@ local context = require "tidemill.context"
 local health = require "tidemill.health"
 local limits = require "tidemill.limits"
 local memory = require "tidemill.memory"
+local tasks = require "tidemill.tasks"
+local timers = require "tidemill.timers"
+local unpack_reader = require("tidemill.unpack").reader
+local windows = require "tidemill.windows"
 
 local kernel = {}
 kernel.__index = kernel
 
-local UNWIND, ASK = call.UNWIND, call.ASK
+local UNWIND = call.UNWIND
 local raw_get, type, next = rawget, type, next
 
 local LETTER_TEXT = 4096 -- bytes of a message or traceback that a letter keeps
@@ -63,13 +70,13 @@ local function state_getter(K)
   end
 end
 
--- The handler of a task whose state must be migrated first. In the task's coroutine, because there errors are caught.
-local function migrating_handler(K)
-  return function(event, ctx)
-    local task, c = call.task, call.partition.c
-    local R, key = task.rule, task.key
-    rawset(ctx, "state", K.migrated(c, R, K.host.find(c, R.id, key, #key), key))
-    return R.on_event(event, ctx)
+-- What msgpack bytes say; nil when they are none.
+local function unpacker()
+  local tokens = ffi.new "struct tokens"
+  local reader = unpack_reader(tokens)
+  return function(bytes)
+    if not bytes or not reader:read(bytes, 128, 16777216) then return nil end
+    return (shape.build(tokens.list, 0))
   end
 end
 
@@ -80,13 +87,14 @@ function kernel.new(host, book, settings)
   local K = setmetatable({
     host = host, call = call, mark = host.mark, rules = book.rules, sources = book.sources, lists = {}, stream_names = {},
     stream_index = {}, key_text = value.key_text, packed = pack.bytes(), pack_state = pack.state,
-    vm_bytes = settings.vm_bytes, failing_count = 0,
+    vm_bytes = settings.vm_bytes, failing_count = 0, future_ms = settings.future_ms or math.huge,
+    STATE_HEAD = pack.STATE_HEAD, pack_value = pack.value, string = ffi.string, unpack = unpacker(),
+    peeked = ffi.new "struct timer", clocked = {}, timed = {},
   }, kernel)
   call.mark = K.mark
   K.read_state = state_reader(K)
   K.state_of = state_getter(K)
   K.migrated = function(c, R, slot, key) return (migration.run(K, c, R, slot, key)) end
-  K.migrate_first = migrating_handler(K)
   K.constructor = function(R, tokens, s)
     local build = step.builder(R, tokens)
     R.builders[s] = build
@@ -106,9 +114,15 @@ function kernel.new(host, book, settings)
   end
   K.fail = function(p, R, i, reason, message) return K:fail_event(p, R, i, reason, message) end
   K.undecodable = function(p, i) return K:undecodable_entry(p, i) end
-  K.defer = function(p, R, i, event, key) return K:defer_event(p, R, i, event, key) end
-  K.must_wait = function(p, R, i, event, key) return (K:wait_behind(p, R, i, event, key)) end
+  K.defer = function(p, R, i, event, key) return tasks.defer(K, p, R, i, event, key) end
+  K.must_wait = function(p, R, i, event, key) return (tasks.must_wait(K, p, R, i, event, key)) end
   K.save = function(p, c, R, slot, ctx, i, key) return (K:save_state(p, c, R, slot, ctx, i, key)) end
+  K.finish = function(p, c, R, slot, record, ctx, i, key) return (K:keep(p, c, R, slot, record, ctx, i, key)) end
+  K.before = function(p, i) return firing.before(K, p, i) end
+  K.observe = function(p, i, s, rules) return K:observe_event(p, i, s, rules) end
+  K.pass = clocks.pass
+  K.state_clock, K.pending = clocks.state_clock, { names = {}, dues = {}, payloads = {}, count = 0 }
+  K.ask_timer = function(R, key, name) return K:ask_for_timer(R, key, name) end
   K.on_error = function(err)
     -- First of all, because a time limit may be found passed once more while the stack is being left: from here on there is
     -- nothing to stop, and what it raised would reach the kernel itself. (But the C stack may be all but used up.)
@@ -122,6 +136,10 @@ function kernel.new(host, book, settings)
     R.fed_back = 0 -- effects on streams that it reads itself
     health.open(R, settings)
     R.limits = limits.of_rule(R.own_limits, settings)
+    if R.has_clock then K.clocked[#K.clocked + 1] = R end
+    if R.on_timer then K.timed[#K.timed + 1] = R end
+    if R.window then R.enter = windows.enter_of(R) end
+    R.late, R.record, R.time_places, R.time_builders = 0, {}, {}, {}
     R.ctx = context.create(K, R)
     R.spare_contexts, R.spare_coroutines = {}, {}
     R.step = step.of_rule(K, R)
@@ -130,11 +148,12 @@ function kernel.new(host, book, settings)
 end
 
 ---A partition with its bridge. Returns the kernel's record of it.
-function kernel.open(_, c)
+function kernel:open(c)
   local p = {
-    c = c, waiting = {}, waiting_count = 0, parked = {}, questions = {}, lookups = {}, written = {}, refused = nil,
-    tracks_writes = false, has_driven = false, last = -1,
+    c = c, clocks = {}, waiting = {}, waiting_count = 0, parked = {}, questions = {}, lookups = {}, written = {}, refused = nil,
+    tracks_writes = false, has_driven = false, last = -1, fired_due = -math.huge, late = {},
   }
+  clocks.open(self, p)
   return p
 end
 
@@ -166,7 +185,7 @@ end
 
 -- Takes the effects of (entry, rule) back. Those of a handler that ran straight through are the last ones; those of a task
 -- lie anywhere.
-local function undo_effects(c, i, index, task)
+function kernel.undo_effects(c, i, index, task)
   local n = c.effect_count
   while n > 0 and c.effects[n - 1].entry == i and c.effects[n - 1].rule == index do
     n = n - 1
@@ -181,13 +200,15 @@ local function undo_effects(c, i, index, task)
   end
 end
 
-function kernel:fail_event(p, R, i, reason, message, traceback, key)
+-- `task`: when it was one.
+function kernel:fail_event(p, R, i, reason, message, traceback, key, task)
   local c = p.c
   self.mark.rule = 0
-  if R.on_error == "stop" and c.entries[i].attempts == 0 then
+  if R.on_error == "stop" and entry.at(c, i).attempts == 0 then
     health.fail(self, R, R.passed, reason, message) -- the batch is not done with it
-    if not p.stop_at or i < p.stop_at then
-      p.stop_at, p.is_used = i, true
+    local at = entry.position(c, i)
+    if not p.stop_at or at < p.stop_at then
+      p.stop_at, p.is_used = at, true
       p.stop_text = ("rule %s: %s: %s"):format(R.name, reason, message)
     end
     return
@@ -195,7 +216,29 @@ function kernel:fail_event(p, R, i, reason, message, traceback, key)
   p.failed = p.failed or {}
   p.failed[#p.failed + 1] = { rule = R, passed = R.passed, reason = reason, message = message }
   if R.on_error == "skip" then return end
-  self.host.letter(c, i, R.name, R.version, reason, cut_text(message), cut_text(traceback or ""), key or "", "")
+  local payload = ""
+  if task and task.kind then
+    payload = task.payload or ""
+    if task.kind == timers.WINDOW then
+      local fired = c.fired[i - entry.FIRED]
+      fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
+    end
+  end
+  self.host.letter(c, i, R.name, R.version, reason, cut_text(message), cut_text(traceback or ""), key or "", payload)
+end
+
+---An event whose windows have all closed: counted, and without `on_late` a letter.
+function kernel:tell_late(p, R, i, key, time, watermark)
+  local late = p.late[R.index]
+  if not late then
+    late = { count = 0 }
+    p.late[R.index], p.is_used = late, true
+  end
+  if late[i] then return end
+  late[i], late.count = true, late.count + 1
+  if R.on_late then return end
+  self.host.letter(p.c, i, R.name, R.version, "late", ("the event's time %.0f is behind the watermark %.0f, and its %s closed")
+    :format(time, watermark, R.window.kind == "sliding" and "windows have" or "window has"), "", key, "")
 end
 
 function kernel:undecodable_entry(p, i)
@@ -207,9 +250,25 @@ end
 
 -- Why a state cannot be kept: takes back what the handler did.
 local function refuse_state(K, p, c, R, i, key, task, message)
-  undo_effects(c, i, R.index, task)
-  K:fail_event(p, R, i, "state", message, nil, key)
+  kernel.undo_effects(c, i, R.index, task)
+  K:fail_event(p, R, i, "state", message, nil, key, task)
   return true
+end
+
+---After a handler has returned: keeps what it left of its state, its window and its timers; `slot` and `record` nil: it has none.
+---True: it cannot be kept, and the event has failed.
+function kernel:keep(p, c, R, slot, record, ctx, i, key, task)
+  local bytes, why
+  if record then
+    bytes, why = windows.pack(self, R, record, ctx)
+    if bytes == nil then return refuse_state(self, p, c, R, i, key, task, why) end
+  end
+  if slot ~= nil and self:save_state(p, c, R, slot, ctx, i, key, task) then return true end
+  self.mark.rule = 0 -- (5)
+  if record then windows.store(self, c, R, record, key, bytes) end
+  local pending = call.pending
+  if pending and pending.count > 0 then timers.apply(self, c, R, key, pending) end
+  return false
 end
 
 -- True: it cannot be kept, and the event has failed.
@@ -234,255 +293,39 @@ function kernel:save_state(p, c, R, slot, ctx, i, key, task)
   self.host.put(c, slot, self.packed, len, pack.STATE_HEAD, expiry, R.state_version)
 end
 
--- ── events that wait ────────────────────────────────────────────────────────────────────────────────────────────────────
--- A task is one event for one rule that could not run in its turn: its state is not here yet, an earlier event of its key
--- waits, or its handler waits for an answer. Tasks of one rule and key stand in a queue; only its head runs or is parked.
---
---   rule, entry, event, key   what is to run
---   ctx, co                   once it has begun: its own ctx, and the coroutine that its handler runs in
---   has_state                 the state was loaded for it
---   ordinal, bytes, random    its share of `call` while it is parked
---   answer, refusal           what its question brought
-
-local DONE, FAILED = {}, {}
-
-local function queue_of(p, R, key)
-  local queues = p.waiting[R.index]
-  return queues and queues[key]
-end
-
-local function enqueue(p, R, i, event, key)
-  local queues = p.waiting[R.index]
-  if not queues then
-    queues = {}
-    p.waiting[R.index] = queues
-  end
-  local queue = queues[key]
-  if not queue then
-    queue = { head = 1, tail = 0 }
-    queues[key] = queue
-    p.waiting_count = p.waiting_count + 1
-    p.is_used = true
-  end
-  queue.tail = queue.tail + 1
-  queue[queue.tail] = { rule = R, entry = i, event = event, key = key }
-  return queue[queue.tail], queue
-end
-
--- Notes that the head of a queue cannot go on before the host has fetched what it needs.
-local function park(p, task)
-  p.parked[#p.parked + 1] = task
-  p.c.is_unordered = 1
-end
-
-function kernel:defer_event(p, R, i, event, key)
-  self.mark.rule = 0 -- (5)
-  local task = enqueue(p, R, i, event, key)
-  self.host.want(p.c, R.id, key, #key)
-  park(p, task)
-end
-
--- True when the event may not run straight through: it is queued, or has run as a task because its rule asks.
-function kernel:wait_behind(p, R, i, event, key)
-  self.mark.rule = 0 -- (5)
-  local queue = queue_of(p, R, key)
-  if not queue and not R.asks then
-    self.mark.rule = R.index
-    return false
-  end
-  enqueue(p, R, i, event, key)
-  if not queue then self:run_queue(p, R, key) end
-  p.c.at_entry = i
-  return true
-end
-
--- What a task's coroutine runs: handler after handler. An error is caught where the stack still stands (a dead coroutine no
--- longer knows the line), and the coroutine lives on. The rule is marked as running only in here, and not while it waits for an
--- answer (context.lua): stopped at its last or first instruction, it leaves this coroutine, and nothing of the queues (5).
-local function handler_loop(mark, index, on_error, handler, event, ctx)
-  while true do
-    mark.rule = index
-    local ok, err = xpcall(handler, on_error, event, ctx)
-    mark.rule = 0
-    handler, event, ctx = coroutine.yield(ok and DONE or FAILED, err)
-  end
-end
-
--- The event of a task once more: its handler has begun, and may have changed the table.
-function kernel:event_again(p, R, i)
-  local c = p.c
-  local s, tokens = self.host.decode(c, i), c.event_tokens.list
-  local event
-  self.mark.rule = R.index
-  if s >= 0 then event = (R.builders[s] or self.constructor(R, tokens, s))(tokens) else event = self.generic(R, tokens) end
-  call.key, call.ordinal, call.random = nil, 2147483647, nil -- as in step.lua
-  if R.when_function then R.when_function(event) end
-  if R.check then R.check(event, c.texts ~= 0) end
-  if R.key_function then R.key_function(event) end
-  self.mark.rule = 0
-  return event
-end
-
--- A coroutine that was stopped outside of its handler is dead, and its rule still marked.
-local function unmarked(mark, ...)
-  mark.rule = 0
-  return ...
-end
-
--- Starts or resumes a task. Returns what its coroutine gave, or nil when it first needs its state.
-function kernel:advance(p, task)
-  local R, c, mark = task.rule, p.c, self.mark
-  call.key = task.key
-  if task.co then
-    call.ordinal, call.bytes, call.random = task.ordinal, task.bytes, task.random
-    return unmarked(mark, coroutine.resume(task.co, task.answer, task.refusal))
-  end
-  task.ctx = task.ctx or table.remove(R.spare_contexts) or context.create(self, R)
-  rawset(task.ctx, "key", task.key)
-  rawset(task.ctx, "state", nil)
-  task.has_state = R.uses_state
-  local handler = R.on_event
-  if R.uses_state then
-    local slot = self.host.find(c, R.id, task.key, #task.key)
-    if slot == nil then
-      self.host.want(c, R.id, task.key, #task.key)
-      return nil
-    end
-    local state = self.state_of(c, slot, R.state_version)
-    if state then rawset(task.ctx, "state", state) else handler = self.migrate_first end
-  end
-  call.ordinal, call.bytes, call.random = 0, 0, nil
-  task.co = table.remove(R.spare_coroutines)
-  if task.co then return unmarked(mark, coroutine.resume(task.co, handler, task.event, task.ctx)) end
-  task.co = coroutine.create(handler_loop)
-  return unmarked(mark, coroutine.resume(task.co, mark, R.index, self.on_error, handler, task.event, task.ctx))
-end
-
--- The same with the running time of its earlier turns. Only a task that was seen running at a tick is measured: that costs
--- two system calls a turn. (So a rule that asks in an endless loop is stopped, too.)
-local function advance_on_time(self, p, task)
-  local mark, cpu_us = self.mark, self.host.cpu_us
-  local began = task.spent_us and cpu_us()
-  if began then
-    if limits.is_over(self, task) then return false, UNWIND end
-    mark.spent_us = task.spent_us
-  end
-  local ok, first, second = self:advance(p, task)
-  if began then
-    task.spent_us = task.spent_us + cpu_us() - began
-  elseif mark.is_seen ~= 0 then
-    task.spent_us = 0
-  end
-  return ok, first, second
-end
-
--- After a handler returned: keeps its state.
-local function finish(self, p, task)
-  local R, c = task.rule, p.c
-  if not task.has_state then
-    R.passed = R.passed + 1
-    return
-  end
-  local slot = self.host.find(c, R.id, task.key, #task.key)
-  self.mark.rule = R.index
-  local has_failed = self:save_state(p, c, R, slot, task.ctx, task.entry, task.key, task)
-  self.mark.rule = 0
-  if not has_failed then R.passed = R.passed + 1 end
-end
-
--- After a handler failed. False: it must be run again from its start.
-local function give_up(self, p, task, err, trace)
-  local R, c, i = task.rule, p.c, task.entry
-  self.mark.rule = 0
-  undo_effects(c, i, R.index, task)
-  local may_again = call.unwind == "redo"
-  if may_again then
-    call.unwind = nil
-    if self.host.redo then self.host.redo(c, i, R) end
-  elseif memory.is_out(err) then
-    may_again = memory.may_try_again(self, p, R, i)
-  end
-  if not may_again then
-    self:fail_with(p, R, i, err, trace, task.key)
-    return true
-  end
-  local built, event = xpcall(self.event_again, self.on_error, self, p, R, i)
-  self.mark.rule = 0
-  if built then
-    task.event = event
-    return false
-  end
-  if memory.is_out(event) then memory.blame(self) end
-  self:fail_with(p, R, i, event, "", task.key)
-  return true
-end
-
--- Runs one task until it is done (true) or waits (false).
-local function run_now(self, p, task)
-  local R, c = task.rule, p.c
-  self.host.note(c, task.entry)
-  c.at_entry = task.entry
-  call.task, call.rule = task, R
-  local ok, first, second = advance_on_time(self, p, task)
-  call.task = nil
-  task.ordinal, task.bytes, task.random = call.ordinal, call.bytes, call.random
-  if ok == nil or (ok and first == ASK) then
-    if ok then self:ask(p, task, second) end
-    park(p, task)
-    return false
-  end
-  local co, is_over = task.co, true
-  task.co = nil
-  if ok and (first == DONE or first == FAILED) then
-    R.spare_coroutines[#R.spare_coroutines + 1] = co
-    if first == DONE then ok, second = xpcall(finish, self.on_error, self, p, task) end
-    if first == FAILED or not ok then is_over = give_up(self, p, task, second, call.trace) end
-  else -- the coroutine itself is lost
-    is_over = give_up(self, p, task, ok and "a handler must not yield" or first, call.unwind == "time" and call.trace or "")
-  end
-  self.mark.rule, self.mark.leaving = 0, 0
-  if not is_over then return run_now(self, p, task) end
-  R.spare_contexts[#R.spare_contexts + 1] = task.ctx
-  return true
-end
-
--- A task may run when later events have passed already; for it the clock still stands at its own.
-function kernel:run_task(p, task)
-  local c = p.c
-  local latest = c.clock_ms
-  c.clock_ms = c.entries[task.entry].clock_ms
-  local is_done = run_now(self, p, task)
-  c.clock_ms = latest
-  return is_done
-end
-
--- Runs the queue of a rule and key until it is empty or its head waits.
-function kernel:run_queue(p, R, key)
-  local queues = p.waiting[R.index]
-  local queue = queues[key]
-  while queue.head <= queue.tail do
-    if not self:run_task(p, queue[queue.head]) then return end
-    queue[queue.head] = nil
-    queue.head = queue.head + 1
-  end
-  queues[key] = nil
-  p.waiting_count = p.waiting_count - 1
-end
-
 -- ── lookups ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- Puts a question of `ctx.redis` (context.lua) on the list of what the host fetches: { argv, keys or nil for any key }.
 function kernel:ask(p, task, question)
   p.questions[#p.questions + 1] = { task = task, question = question }
-  p.lookups[#p.lookups + 1] = { entry = task.entry, keys = question.keys }
+  if question.timer then
+    local R, key, name = task.rule, task.key, question.timer
+    return self.host.timer_ask(p.c, R.id, R.clock_kind, key, #key, name, #name)
+  end
+  p.lookups[#p.lookups + 1] = { at = entry.position(p.c, task.entry), keys = question.keys }
   self.host.request(p.c, question.argv)
+end
+
+---When a timer is due that the host does not have at hand; only the rule's own events change it, which run one by one.
+function kernel:ask_for_timer(R, _, name)
+  if not R.asks or not call.task then
+    R.asks = true
+    call.leave "redo"
+  end
+  self.mark.rule = 0 -- as in context.lua
+  local ok, answer, refusal = pcall(coroutine.yield, call.ASK, { timer = name })
+  self.mark.rule = R.index
+  if not ok and call.unwind then error(UNWIND, 0) end
+  if not ok then error("ctx.timer.get cannot wait inside a callback of table.sort or string.gsub; ask before", 0) end
+  if refusal then error("ctx.timer.get: " .. refusal, 0) end
+  return answer
 end
 
 -- Hands the answers to the tasks that asked. HGETALL's flat list becomes a table by field.
 local function take_answers(self, p)
   for n, asked in ipairs(p.questions) do
     local answer, refusal = self.host.answer(p.c, n - 1)
-    if asked.question.argv[1] == "HGETALL" and type(answer) == "table" then
+    if asked.question.argv and asked.question.argv[1] == "HGETALL" and type(answer) == "table" then
       local by_field = {}
       for k = 1, #answer, 2 do by_field[answer[k]] = answer[k + 1] end
       answer = by_field
@@ -506,18 +349,18 @@ local function first_conflict(p)
     else
       writer = p.first_writer
     end
-    if writer and writer < lookup.entry and (not first or lookup.entry < first) then first = lookup.entry end
+    if writer and writer < lookup.at and (not first or lookup.at < first) then first = lookup.at end
   end
   return first
 end
 
 ---Remembers that the event being run writes a key (for first_conflict).
 function kernel.note_write(p, key)
-  local i = p.c.at_entry
+  local at = entry.position(p.c, p.c.at_entry)
   local by = p.written[key]
   p.is_used = true
-  if not by or i < by then p.written[key] = i end
-  if not p.first_writer or i < p.first_writer then p.first_writer = i end
+  if not by or at < by then p.written[key] = at end
+  if not p.first_writer or at < p.first_writer then p.first_writer = at end
 end
 
 -- ── failing, continued: errors that handlers raised ─────────────────────────────────────────────────────────────────────
@@ -528,7 +371,17 @@ local function message_of(err)
   return ("(error object is a %s value)"):format(type(err))
 end
 
-function kernel:fail_with(p, R, i, err, traceback, key)
+---What an error that was caught means, and forgets what `call` says of it.
+---@return string reason, string message, string traceback
+function kernel.reason_of(_, err)
+  if memory.is_out(err) then error(err, 0) end
+  local reason, message, trace = "error", nil, call.trace
+  if call.unwind and call.unwind ~= "redo" then reason, message = call.unwind, call.message end
+  call.unwind, call.message, call.trace = nil, nil, ""
+  return reason, cut_text(message or message_of(err)), trace or ""
+end
+
+function kernel:fail_with(p, R, i, err, traceback, key, task)
   local reason, message = "error", nil
   if call.unwind and call.unwind ~= "redo" then
     reason, message = call.unwind, call.message
@@ -538,15 +391,18 @@ function kernel:fail_with(p, R, i, err, traceback, key)
   key = call.migrating or key
   call.unwind, call.message, call.migrating = nil, nil, nil
   call.trace = "" -- else an error without one, such as a full stack, would show this one's
-  return self:fail_event(p, R, i, reason, message or message_of(err), traceback, key)
+  return self:fail_event(p, R, i, reason, message or message_of(err), traceback, key, task)
 end
+
+local FUNCTIONS = { "on_event", "on_timer", "on_window", "on_late", "merge", "when_function", "key_function", "time_function",
+  "migrate" }
+local FUNCTION_NAMES = { when_function = "when", key_function = "key", time_function = "time" }
 
 -- How a frame of a rule's file is called: the fields of the rule table by their names, others as Lua knows them.
 local function name_of(R, info)
-  if info.func == R.on_event then return "on_event" end
-  if info.func == R.when_function then return "when" end
-  if info.func == R.key_function then return "key" end
-  if info.func == R.migrate then return "migrate" end
+  for _, name in ipairs(FUNCTIONS) do
+    if info.func == R[name] then return FUNCTION_NAMES[name] or name end
+  end
   if info.name then return ("function '%s'"):format(info.name) end
   return ("function <%s:%d>"):format(info.short_src, info.linedefined)
 end
@@ -578,13 +434,13 @@ end
 function kernel:failed(p, err)
   local c, R = p.c, self.rules[self.mark.leaving ~= 0 and self.mark.leaving or self.mark.rule]
   self.mark.rule, self.mark.leaving = 0, 0 -- first: who took all memory left none for what follows, but the kernel has a reserve
-  local i = c.at_entry
-  local list = self.lists[c.entries[i].stream]
   if err == memory.RESTART or (not R and memory.is_out(err)) then error(err, 0) end
   if not R then error("in the kernel itself: " .. message_of(err), 0) end
+  local i = c.at_entry
+  local list = self.lists[c.entries[i].stream]
   local position = 1
   while list.rules[position] ~= R and position < #list.rules do position = position + 1 end
-  undo_effects(c, i, R.index)
+  kernel.undo_effects(c, i, R.index)
   if call.unwind == "redo" then
     call.unwind = nil
     if self.host.redo then self.host.redo(c, i, R) end
@@ -607,23 +463,48 @@ local function run_alone(self, p, c, i, s, rules, from)
     local R = rules[n]
     local blame = p.alone.blames[R.index]
     if blame then self:fail_event(p, R, i, blame.reason, blame.message) else R.step(p, c, i, s) end
+    c.clock_ms = c.entries[i].clock_ms
+  end
+end
+
+---Reads the event's time for the rules that have a clock, and fires what it makes due. True: the batch ends in front of it. Else
+---the shape of the event, whose tokens are there.
+function kernel:observe_event(p, i, s, rules)
+  local from = 1
+  while true do
+    local n, clock = clocks.observe(self, p, i, s, rules, from)
+    if not n then return false, s end
+    if firing.by_watermark(self, p, rules[n], clock, i) then return true end
+    s, from = self.host.decode(p.c, i), n + 1
   end
 end
 
 -- One event from the rule at place `from` on; only one rule when a letter is tried again.
 local function run_some(self, p, c, i, list, from)
-  c.at_entry = i
-  local s = self.host.decode(c, i) -- no rule is running then
-  if s == -2 then return self:undecodable_entry(p, i) end
   local only = c.entries[i].only
+  c.at_entry = i
+  if from == 1 and only == 0 and c.entries[i].clock_ms >= math.min(c.next_wall_ms, c.next_idle_ms) then
+    if firing.before(self, p, i) then return end
+  end
+  local s = self.host.decode(c, i) -- no rule is running then
+  if s == -2 then
+    if only == 0 then clocks.pass(p, i, list.clocked) end
+    return self:undecodable_entry(p, i)
+  end
+  local is_cut
+  is_cut, s = self:observe_event(p, i, s, only > 0 and (self.rules[only].has_clock and { self.rules[only] } or {}) or list.clocked)
+  if is_cut then return end
   if p.alone then return run_alone(self, p, c, i, s, only > 0 and { self.rules[only] } or list.rules, from) end
   if only > 0 then return self.rules[only].step(p, c, i, s) end
-  for n = from, #list.rules do list.rules[n].step(p, c, i, s) end
+  for n = from, #list.rules do
+    list.rules[n].step(p, c, i, s)
+    c.clock_ms = c.entries[i].clock_ms
+  end
 end
 
 local function mixed_loop(lists, clock, p, c, first, last)
   for i = first, last do
-    lists[c.entries[i].stream].one(p, c, i)
+    if lists[c.entries[i].stream].one(p, c, i) then return end
     if clock() >= c.deadline_ms then return end
   end
 end
@@ -634,15 +515,15 @@ local function drive(self, p, last)
   if last == 0 and p.stream then
     -- The quiet stream: one event, and the less is looked at through FFI outside of compiled code, the sooner it is done.
     local ok, err = xpcall(self.lists[p.stream].one, on_error, p, c, 0)
-    if ok then return 0 end
+    if ok then return p.cut_at and -1 or 0 end
     i, from = self:failed(p, err)
   end
   while i <= last do
-    local entry = c.entries[i]
-    local list = self.lists[entry.stream]
-    local run_end = entry.run_end < last and entry.run_end or last
+    local e = c.entries[i]
+    local list = self.lists[e.stream]
+    local run_end = e.run_end < last and e.run_end or last
     local ok, err
-    if from > 1 or entry.only > 0 or p.alone then
+    if from > 1 or e.only > 0 or p.alone then
       ok, err = xpcall(run_some, on_error, self, p, c, i, list, from)
     elseif run_end - i >= SHORT_RUN then
       ok, err = xpcall(list.loop, on_error, p, c, i, run_end)
@@ -651,6 +532,7 @@ local function drive(self, p, last)
     else
       ok, err = xpcall(list.one, on_error, p, c, i)
     end
+    if p.cut_at then return p.cut_at - 1 end
     if ok then
       i, from = c.at_entry + 1, 1
     else
@@ -663,37 +545,50 @@ end
 jit.off(drive)
 
 local function reset(p)
+  p.cut_at, p.fired_due = nil, -math.huge
+  p.c.is_short, p.c.is_early, p.c.has_more = 0, 0, 0
   if p.is_used then
     p.waiting, p.waiting_count, p.parked, p.questions = {}, 0, {}, {}
-    p.lookups, p.written, p.first_writer, p.stop_at = {}, {}, nil, nil
+    p.lookups, p.written, p.first_writer, p.stop_at, p.late = {}, {}, nil, nil, {}
     p.is_used = false
   end
   p.has_driven, p.failed = false, nil
 end
 
 ---Starts a batch of `count` entries that stand in the bridge. Nothing of an earlier try remains: the host has discarded what
----the bridge held. `stream`: the number of the stream when all of them are its entries and none is a retry, else nil.
-function kernel.begin(p, count, stream)
-  p.last = math.min(count, p.most or count) - 1
-  p.stream = stream
+---the bridge held. `stream`: the number of the stream when all of them are its entries and none is a retry, else nil. Of none, and
+---c.until_ms 0: c.fired[0] is to be tried again.
+function kernel:begin(p, count, stream)
+  local c = p.c
+  p.last = math.min(count, math.floor(p.most or count)) - 1
+  p.count, p.stream, p.fired_most = count, stream, nil
+  p.is_retry = count == 0 and c.until_ms == 0 and c.fired_count == 1
   p.stopped_at, p.stopped_by, p.refused_memory, p.restarts = nil, nil, nil, 0
+  p.first_clock_ms = c.clock_ms
   reset(p)
+  clocks.begin(self, p)
+end
+
+-- Runs the entries, or what there is instead. At the tail, time goes on behind the last one.
+local function go_through(self, p)
+  local c = p.c
+  if p.is_retry then
+    c.fired_count = 1
+    firing.start(self, p, self.rules[c.fired[0].entry.only], 0)
+    return
+  end
+  p.last = drive(self, p, p.last)
+  if c.until_ms > 0 and p.last == p.count - 1 and not p.cut_at then firing.at_tail(self, p, p.count) end
 end
 
 -- Goes on with the batch. False: something waits for the host.
 local function go_on(self, p)
   if not p.has_driven then
     p.has_driven = true
-    p.last = drive(self, p, p.last)
+    go_through(self, p)
   else
-    local ready = p.parked
-    p.parked = {}
     take_answers(self, p)
-    table.sort(ready, function(a, b)
-      if a.entry ~= b.entry then return a.entry < b.entry end
-      return a.rule.index < b.rule.index
-    end)
-    for _, task in ipairs(ready) do self:run_queue(p, task.rule, task.key) end
+    tasks.resume(self, p)
   end
   return #p.parked == 0
 end
@@ -706,15 +601,22 @@ local function must_run_again(p)
   if p.stop_at and (not before or p.stop_at < before) then -- at `before` itself it may have failed by a wrong answer
     before, again, p.stopped_at, p.stopped_by = p.stop_at, true, p.stop_at, p.stop_text
   elseif before then
-    again, p.most = true, math.max(1, before * 2) -- writers and askers of one key: do not compute the rest in vain again
+    again, p.most = true, math.max(1, math.floor(before) * 2) -- writers and askers of one key: do not compute the rest in vain again
   end
-  if again and before then p.last = before - 1 end
+  if again and before then p.last, p.fired_most = entry.in_front(before) end
   return again
 end
 
 -- After the batch loop was left: makes the batch smaller, in one of the ways of memory.lua.
 local function shrink(p, how)
-  local i = p.c.at_entry
+  local c = p.c
+  local i = c.at_entry
+  if i >= entry.FIRED then -- what fired there begins the next batch, or is alone in this one
+    local k = i - entry.FIRED
+    p.last, p.fired_most = c.fired[k].before - 1, how == "smaller" and math.floor(k / 2) or k
+    if p.last < 0 and p.fired_most == 0 then p.fired_most = 1 end
+    return
+  end
   if how == "smaller" then
     p.last = math.floor(p.last / 2)
   elseif how == "alone" then
@@ -730,6 +632,23 @@ local function count_failures(self, p)
     health.fail(self, R, failure.passed, failure.reason, failure.message)
   end
   p.failed = nil
+end
+
+local function count_late(self, p)
+  for index, R in ipairs(self.rules) do
+    if p.late[index] then R.late = R.late + p.late[index].count end
+  end
+  p.late = {}
+end
+
+-- Where the position's clock stands behind the batch.
+local function end_clock(p)
+  local c = p.c
+  c.clock_ms = p.last >= 0 and c.entries[p.last].clock_ms or p.first_clock_ms
+  if c.fired_count > 0 and not p.is_retry then
+    c.clock_ms = math.max(c.clock_ms, c.fired[c.fired_count - 1].entry.clock_ms)
+  end
+  if c.until_ms > 0 and not p.cut_at and p.last == p.count - 1 then c.clock_ms = math.max(c.clock_ms, c.until_ms) end
 end
 
 -- With the traceback of a fault of our own.
@@ -761,15 +680,19 @@ function kernel:run(p)
     end
     if again or status == "full" then
       self.host.discard(p.c)
+      clocks.rollback(self, p)
       reset(p)
     end
   until not again
   call.partition = nil
   if status ~= "done" then return status, 0 end
   if p.failed then count_failures(self, p) end
+  if next(p.late) ~= nil then count_late(self, p) end
+  clocks.report(self, p)
+  end_clock(p)
   if self.failing_count > 0 then health.look(self) end
   -- A second try may have ended before the place where the first one stopped, because time was up.
-  local stopped = p.stopped_at == p.last + 1 and p.stopped_by or nil
+  local stopped = p.stopped_at and select(1, entry.in_front(p.stopped_at)) == p.last and p.stopped_by or nil
   if p.most and not stopped then
     p.most = p.most * 2
     if p.most > 100000 then p.most = nil end

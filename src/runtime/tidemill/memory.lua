@@ -25,6 +25,9 @@ local function is_full(K)
   return collectgarbage "count" * 1024 > FULL * K.vm_bytes
 end
 
+-- Is there more in the batch than what was running?
+local function has_others(p) return p.last > 0 or p.c.fired_count > 1 end
+
 local function begin_again(p, how)
   p.restart = how
   error(memory.RESTART, 0)
@@ -46,7 +49,7 @@ function memory.may_try_again(K, p, R, i)
     p.refused_memory = { entry = i, rule = R }
     return true
   end
-  if full and p.last > 0 then begin_again(p, "alone") end
+  if full and has_others(p) then begin_again(p, "alone") end
   if full and p.c.is_renewable ~= 0 then begin_again(p, "renew") end
   memory.blame(K)
   return false
@@ -60,7 +63,7 @@ function memory.how_to_restart(p, err)
   call.mark.is_full = 0
   collectgarbage "collect"
   p.restarts = p.restarts + 1
-  if p.last > 0 then return "smaller" end
+  if has_others(p) then return "smaller" end
   if p.c.is_renewable ~= 0 then return "renew" end
   return p.restarts < 10 and "smaller" or nil
 end

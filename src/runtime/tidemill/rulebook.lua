@@ -7,9 +7,12 @@ local glob = require "tidemill.glob"
 local limits = require "tidemill.limits"
 local nearest = require "tidemill.nearest"
 local schema = require "tidemill.schema"
+local timers = require "tidemill.timers"
 local pairs = require("tidemill.each").pairs
 
 local rulebook = {}
+
+local IDLE_MS = 5000 -- of a rule that does not say
 
 -- ── problems ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -296,11 +299,92 @@ function FIELDS.limits(loader, file, R, v)
   end)
 end
 
-function FIELDS.on_event(loader, file, R, v)
-  if type(v) ~= "function" then
-    return loader:field_problem(file, "on_event", "`on_event` must be a function, it is a %s", type(v))
+local function function_field(name, member)
+  FIELDS[name] = function(loader, file, R, v)
+    if type(v) ~= "function" then
+      return loader:field_problem(file, name, "`%s` must be a function, it is a %s", name, type(v))
+    end
+    R[member or name] = v
   end
-  R.on_event = v
+end
+
+for _, name in ipairs { "on_event", "on_timer", "on_window", "on_late", "merge" } do function_field(name) end
+
+-- ── time ──
+
+function FIELDS.time(loader, file, R, v)
+  if type(v) ~= "function" and (type(v) ~= "string" or v == "") then
+    return loader:field_problem(file, "time", "`time` must be the name of a field or a function(event), it is a %s",
+      v == "" and "text without a letter" or type(v))
+  end
+  R.time = v
+  if type(v) == "string" then R.time_field = v else R.time_function = v end
+end
+
+local function duration_field(name, least)
+  FIELDS[name] = function(loader, file, R, v)
+    local ms, reason = duration.parse(v)
+    if not ms or ms < least then
+      return loader:field_problem(file, name, "`%s`: %s", name, reason or ("it must be at least %d ms"):format(least))
+    end
+    R[name] = ms
+  end
+end
+
+duration_field("lateness", 0)
+duration_field("idle", 1)
+
+function FIELDS.clock(loader, file, R, v)
+  if v ~= "wall" and v ~= "event" then
+    return loader:field_problem(file, "clock", "`clock` must be \"wall\" (Redis' time) or \"event\" (the rule's watermark)")
+  end
+  R.clock_kind = v == "event" and timers.EVENT or timers.WALL
+end
+
+-- What each kind of window is made of.
+local WINDOWS = { tumbling = { "size" }, sliding = { "size", "step" }, session = { "gap" }, count = { "count" } }
+
+function FIELDS.window(loader, file, R, v)
+  local kind = type(v) == "table" and type(v.kind) == "string" and WINDOWS[v.kind]
+  if not kind then
+    return loader:field_problem(file, "window", "`window` must be made by tidemill.window: tumbling(\"10s\"), "
+      .. "sliding(\"10m\", \"10s\"), session(\"30m\") or count(100)")
+  end
+  local window = { kind = v.kind }
+  for _, name in ipairs(kind) do
+    local number = v[name]
+    if type(number) ~= "number" or not (number >= 1 and number < 2 ^ 53) or number % 1 ~= 0 then
+      return loader:field_problem(file, "window", "`window`: its %s must be a whole number of at least 1", name)
+    end
+    window[name] = number
+  end
+  if v.kind == "sliding" and (window.step > window.size or window.size % window.step ~= 0) then
+    return loader:field_problem(file, "window", "`window`: the size of a sliding window must be a multiple of its step")
+  end
+  R.window = window
+end
+
+-- What belongs together.
+local function check_time(loader, file, R)
+  local kind = R.window and R.window.kind
+  R.has_clock = R.time ~= nil or R.window ~= nil or R.clock_kind == timers.EVENT
+  if R.window and not R.on_window then
+    loader:field_problem(file, "window", "`on_window` is missing: the function(span, ctx) that is called when a window closes")
+  end
+  if (kind == "sliding" or kind == "session") and not R.merge then
+    loader:field_problem(file, "window", "`merge` is missing: function(a, b) that makes one table of those of two %s",
+      kind == "sliding" and "panes" or "sessions that an event joins")
+  end
+  for _, name in ipairs { "on_window", "on_late", "merge" } do
+    if R[name] and not R.window then loader:field_problem(file, name, "`%s` needs a `window`", name) end
+  end
+  for _, name in ipairs { "lateness", "idle" } do
+    if R[name] and not R.has_clock then
+      loader:field_problem(file, name, "`%s` needs a watermark, which rules with `time`, `window` or `clock = \"event\"` have",
+        name)
+    end
+  end
+  R.lateness, R.idle = R.lateness or 0, R.idle or IDLE_MS
 end
 
 function FIELDS.on_error(loader, file, R, v)
@@ -310,7 +394,8 @@ function FIELDS.on_error(loader, file, R, v)
   R.on_error = v
 end
 
-local ORDER = { "name", "stream", "when", "key", "event", "state", "limits", "on_event", "on_error" }
+local ORDER = { "name", "stream", "when", "key", "event", "state", "limits", "time", "lateness", "idle", "clock", "window",
+  "merge", "on_event", "on_timer", "on_window", "on_late", "on_error" }
 
 -- Where the rule table begins: the last `return` at the left margin.
 local function rule_line(text)
@@ -325,6 +410,7 @@ end
 function Loader:check_rule(file, definition)
   local R = {
     name = file.rule_name, file = file.name, streams = {}, matchers = {}, on_error = "dead", state_version = 1,
+    clock_kind = timers.WALL,
   }
   file.rule_line = rule_line(file.text)
   local before = #self.problems
@@ -347,7 +433,9 @@ function Loader:check_rule(file, definition)
     self:problem(file, 1, "the file's name makes no rule name (letters, digits, _ and -, at most 64); rename it "
       .. "or set `name`")
   end
+  check_time(self, file, R)
   if #self.problems > before then return nil end
+  R.merge_at = R.merge and ("%s:%d"):format(file.name, line_of(file.text, "merge") or file.rule_line)
   R.seed = self.hash(file.depends)
   R.version = ("%08x"):format(R.seed)
   R.state_at = ("%s:%d"):format(file.name, R.migrate and line_of(file.text, "migrate") or file.rule_line)
@@ -404,7 +492,11 @@ function Loader:warn_of_locals(file, R)
   local found, util = pcall(require, "jit.util")
   if not found then return end
   self.assigning = self.assigning or assigning_opcodes(util)
-  for _, handler in pairs { R.on_event, R.when_function, R.key_function, R.migrate } do
+  local handlers = { R.on_event }
+  for _, name in ipairs { "when_function", "key_function", "time_function", "migrate", "merge", "on_timer", "on_window", "on_late" } do
+    handlers[#handlers + 1] = R[name]
+  end
+  for _, handler in ipairs(handlers) do
     local outer = {}
     local last = util.funcinfo(handler).linedefined and 59 or -1 -- a builtin, such as `print`, has none
     for n = 0, last do

@@ -16,10 +16,13 @@ local call, index, id, on_event, builders = K.call, R.index, R.id, R.on_event, R
 local type, raw_set, mark = type, rawset, K.mark
 local find, state_of, save, must_wait = K.host.find, K.state_of, K.save, K.must_wait
 local fail, defer, constructor, generic, migrated = K.fail, K.defer, K.constructor, K.generic, K.migrated
+local finish, enter, record, on_late, on_window, tell_late = K.finish, R.enter, R.record, R.on_late, R.on_window, K.tell_late
+local pending, state_clock = K.pending, K.state_clock
 local when, key_of, key_text, check, ctx = R.when_function, R.key_function, K.key_text, R.check, R.ctx
 return function(p, c, i, s)
   mark.rule = index
   call.rule, call.key = R, nil
+  $clock
   local event
   if s >= 0 then
     local build = builders[s] or constructor(R, c.event_tokens.list, s)
@@ -33,13 +36,23 @@ return function(p, c, i, s)
   end
   $before
   $when
+  $time
   $check
   $key
   call.key = key
+  $state_clock
   if R.asks or p.waiting_count > 0 then
     if must_wait(p, R, i, event, key) then return end
   end
   call.ordinal, call.bytes, call.random = 0, 0, nil
+  $body
+  mark.rule = 0
+  R.passed = R.passed + 1
+end
+]]
+
+-- The call of a rule without timers and windows.
+local BODY = [[
   if R.uses_state then
     local slot = find(c, id, key, #key)
     if slot == nil then return defer(p, R, i, event, key) end
@@ -52,11 +65,52 @@ return function(p, c, i, s)
   else
     raw_set(ctx, "key", key)
     on_event(event, ctx)
+  end]]
+
+-- The call of one with them. Its window is entered last, because that may call the rule's `merge`.
+local BODY_WITH_TIME = [[
+  local slot
+  if R.uses_state then
+    slot = find(c, id, key, #key)
+    if slot == nil then return defer(p, R, i, event, key) end
+    local state = state_of(c, slot, $state_version)
+    if state == nil then state = migrated(c, R, slot, key) end
+    raw_set(ctx, "state", state)
   end
-  mark.rule = 0
-  R.passed = R.passed + 1
-end
-]]
+  raw_set(ctx, "key", key)
+  pending.count, call.pending = 0, pending
+  $handler
+  mark.rule = 0]]
+local HANDLER_PLAIN = [[
+  on_event(event, ctx)
+  if finish(p, c, R, slot, nil, ctx, i, key) then return end]]
+local HANDLER_IN_WINDOW = [[
+  local is_in = enter(K, c, R, record, key, call.now, clock.watermark)
+  if is_in == nil then return defer(p, R, i, event, key) end
+  if is_in then
+    raw_set(ctx, "window", record.table)
+    on_event(event, ctx)
+    if record.span then on_window(record.span, ctx) end
+    if finish(p, c, R, slot, record, ctx, i, key) then return end
+  else
+    tell_late(K, p, R, i, key, call.now, clock.watermark)
+    if on_late then
+      raw_set(ctx, "window", nil)
+      on_late(event, ctx)
+      if finish(p, c, R, slot, nil, ctx, i, key) then return end
+    else
+      mark.rule = 0
+      return
+    end
+  end]]
+
+-- Of rules that have a watermark: the event's time was read before (kernel.lua: observe_event).
+local CLOCK = [[
+  local clock = p.clocks[index]
+  call.now = clock.event_ms]]
+local TIME = [[
+  if clock.event_ms == nil then return fail(p, R, i, clock.reason, clock.fault, clock.trace) end]]
+local STATE_CLOCK = "c.clock_ms = state_clock(clock)"
 
 -- For rules with functions of their own before the handler: no effects there (this ordinal is over every limit, see `admit` in
 -- context.lua), and random numbers that depend on nothing but the event.
@@ -86,7 +140,12 @@ local KEY_FUNCTION = [[
 ---The step of one rule: step(partition, c, entry, shape).
 ---@return fun(p: table, c: ffi.cdata*, i: number, s: number)
 function step.of_rule(K, R)
+  local handler = R.window and HANDLER_IN_WINDOW or HANDLER_PLAIN
   local parts = {
+    clock = R.has_clock and CLOCK or "",
+    time = R.time and TIME or "",
+    state_clock = R.time and STATE_CLOCK or "",
+    body = (R.on_timer or R.window) and BODY_WITH_TIME:gsub("%$handler", function() return handler end) or BODY,
     before = (R.when_function or R.key_function) and BEFORE or "",
     when = R.when_function and WHEN_FUNCTION or "",
     check = R.check and CHECK or "",
@@ -95,31 +154,49 @@ function step.of_rule(K, R)
       or R.key_field and KEY_FIELD:format(R.key_field, R.key_field, R.key_field)
       or 'local key = ""',
   }
-  local source = STEP:gsub("%$([%w_]+)", parts)
+  local source = STEP:gsub("%$([%w_]+)", parts):gsub("%$([%w_]+)", parts)
   return assert(loadstring(source, "=step"))(K, R)
 end
 
 ---The loops over the events of one stream, for the rules that read it.
 ---`one(p, c, i)` runs a single event, `loop(p, c, first, last)` a run of them. Two, because a loop that is mostly left after
 ---one turn, as on a quiet stream, would be given up by the JIT for good.
----@return { one: function, loop: function, rules: table[] }
+---Both end in front of an entry for which something must wait that fired (`one` is then true).
+---@return { one: function, loop: function, rules: table[], clocked: table[] }  clocked: those that have a watermark
 function step.of_list(K, rules)
-  local names, steps, calls = {}, {}, {}
+  local names, steps, calls, clocked = {}, {}, {}, {}
   for n, R in ipairs(rules) do
+    if R.has_clock then clocked[#clocked + 1] = R end
     -- More upvalues than Lua has room for (60): the rest of the rules goes through a table.
     if n <= 40 then
       names[n] = "step" .. n
       calls[n] = ("step%d(p, c, i, s)"):format(n)
+      if R.time then calls[n] = calls[n] .. " c.clock_ms = c.entries[i].clock_ms" end
     end
     steps[n] = R.step
   end
-  if #rules > 40 then calls[41] = "for n = 41, #steps do steps[n](p, c, i, s) end" end
+  if #rules > 40 then
+    calls[41] = "for n = 41, #steps do steps[n](p, c, i, s) c.clock_ms = c.entries[i].clock_ms end"
+  end
   local body = ([[
   c.at_entry = i
+  local clock_ms = c.entries[i].clock_ms
+  if clock_ms >= c.next_wall_ms%s then
+    if before(p, i) then return true end
+  end
   local s = decode(c, i)
-  if s == -2 then undecodable(p, i) else %s end]]):format(table.concat(calls, " "))
+  if s == -2 then
+    %s undecodable(p, i)
+  else
+    %s
+    %s
+  end]]):format(#clocked > 0 and " or clock_ms >= c.next_idle_ms" or "", #clocked > 0 and "pass(p, i, clocked)" or "",
+    #clocked > 0 and [[local is_cut
+    is_cut, s = observe(p, i, s, clocked)
+    if is_cut then return true end]] or "", table.concat(calls, " "))
   local source = ([[
-local K, steps, decode, undecodable, clock = ...
+local K, steps, decode, undecodable, clock, clocked = ...
+local before, observe, pass = K.before, K.observe, K.pass
 local %s = unpack(steps, 1, %d)
 local function one(p, c, i)
   %s
@@ -132,8 +209,9 @@ local function loop(p, c, first, last)
 end
 return one, loop
 ]]):format(#names > 0 and table.concat(names, ", ") or "_", #names, body, body)
-  local one, loop = assert(loadstring(source, "=loop"))(K, steps, K.host.decode, K.undecodable, K.host.clock)
-  return { one = one, loop = loop, rules = rules }
+  local one, loop = assert(loadstring(source, "=loop"))(K, steps, K.host.decode, K.undecodable, K.host.clock,
+    clocked)
+  return { one = one, loop = loop, rules = rules, clocked = clocked }
 end
 
 ---The builder of events of one shape for a rule: its filter first, then the table.

@@ -6,7 +6,10 @@
 --   kit:event("cart", { type = "pay", user_id = 7 })
 --   assert.same({ { stream = "receipts", fields = { user_id = 7, total = 20 } } }, kit:effects())
 local call = require "tidemill.call"
+local clocks = require "tidemill.clocks"
 local duration = require "tidemill.duration"
+local firing = require "tidemill.firing"
+local glob = require "tidemill.glob"
 local kernel = require "tidemill.kernel"
 local nearest = require "tidemill.nearest"
 local pack = require "tidemill.pack"
@@ -84,7 +87,8 @@ local LIMITS = {
 }
 local LIMIT_NAMES = { "effects", "effect_kb", "event_kb", "event_depth", "event_elements", "state_kb", "rule_ms", "hard_ms",
   "load_ms", "vm_mb" }
-local OPTIONS = { "limits", "outputs", "partition", "batch_events", "cold", "start_ms" }
+local OPTIONS = { "limits", "outputs", "partition", "batch_events", "cold", "start_ms", "future" }
+local FUTURE = "1h"
 
 local function check_names(given, known, what)
   local is_known = {}
@@ -109,6 +113,7 @@ end
 ---@field batch_events? number            most events that are run together by `kit:events`; default: all
 ---@field cold? boolean                   forget states between batches, as an engine does that has little memory
 ---@field start_ms? number                ms of the first event's ID
+---@field future? string|number           as in the settings file
 
 ---@class tidemill.testing.kit
 ---@field rules table[]     the loaded rules, in the order of their names
@@ -147,10 +152,24 @@ function testing.load(what, options)
     limits = limits_of(options), is_cold = options.cold, rules = book.rules,
     is_input = function(name) return kit:reads(name) end,
   }
+  kit.host.limits.future_ms = duration.parse(options.future or FUTURE)
   kit.kernel = kernel.new(kit.host.functions, book, kit.host.limits)
   kit.kernel.outputs = options.outputs
   kit.partition = kit.kernel:open(kit.host.c)
+  for _, R in ipairs(book.rules) do
+    for _, name in ipairs(R.streams) do
+      if not glob.is_pattern(name) then kit:stream_number(name) end
+    end
+  end
   return kit
+end
+
+-- The kernel's number of a stream, which the kit reads from now on.
+function Kit:stream_number(name)
+  local is_new = not self.kernel.stream_index[name]
+  local number = self.kernel:stream(name)
+  if is_new then clocks.attend(self.kernel, self.partition, number, 0) end
+  return number
 end
 
 -- Do rules read a stream of this name?
@@ -237,7 +256,7 @@ local function item_of(kit, stream, fields, options)
   local only = options.only and kit.host.rule_index[options.only] or 0
   if options.only and only == 0 then misuse("kit:event: there is no rule '%s'", options.only) end
   local item = {
-    name = stream, stream = kit.kernel:stream(stream), ms = ms, seq = seq, id = ("%.0f-%.0f"):format(ms, seq),
+    name = stream, stream = kit:stream_number(stream), ms = ms, seq = seq, id = ("%.0f-%.0f"):format(ms, seq),
     bytes = bytes, size = #bytes + 4, texts = texts, only = only, attempts = options.attempts or (only > 0 and 1 or 0),
   }
   item.before = kit.last_id[stream]
@@ -345,6 +364,8 @@ function Kit:take_batch(done)
     self.done_letters[#self.done_letters + 1] = {
       reason = letter.reason, message = letter.message, traceback = letter.traceback, rule = letter.rule,
       version = letter.version, stream = letter.stream, id = letter.id, key = letter.key, attempts = letter.attempts,
+      timer = letter.timer, window = letter.window,
+      payload = letter.payload ~= "" and self.host:decode(letter.payload) or nil,
     }
   end
   for _, line in ipairs(done.lines) do
@@ -358,15 +379,21 @@ end
 
 -- One batch from `first` on. Returns how many events were processed, and why it stopped.
 function Kit:run_batch(items, first, last)
+  self.host:put_batch(items, first, last)
+  return self:run_to_end(last - first + 1)
+end
+
+-- What has been put. Returns, too, how many timers and windows fired.
+function Kit:run_to_end(count)
   local host = self.host
-  host:put_batch(items, first, last)
-  self.host:discard()
-  self.kernel.begin(self.partition, last - first + 1)
+  host:discard()
+  self.kernel:begin(self.partition, count)
   while true do
     local status, processed, stopped = self.kernel:run(self.partition)
     if status == "done" then
-      self:take_batch(host:commit())
-      return processed, stopped
+      local done = host:commit()
+      self:take_batch(done)
+      return processed, stopped, done.fired
     end
     host:fetch_states()
     self:answer_requests()
@@ -428,12 +455,34 @@ function Kit:events(stream, list)
   return self:run_items(items)
 end
 
----Lets time pass: the next event's ID is this much later.
+-- One batch in which time comes to `ms`. Returns whether there is more to do.
+function Kit:run_tick(ms)
+  self.host:put_tick(ms)
+  local _, stopped = self:run_to_end(0)
+  return firing.wake(self.kernel, self.partition) <= ms and not stopped, stopped
+end
+
+---Lets time pass, on quiet streams: what is due until then fires, and the next event's ID is this much later.
 ---@param delay string|number  "30m", or ms
+---@return string|nil stopped  why a rule with on_error = "stop" stopped
 function Kit:advance(delay)
   local ms, why = duration.parse(delay)
   if not ms then misuse("kit:advance: %s", why) end
+  if self.is_running then misuse("kit:advance: cannot be called while a rule waits for an answer") end
   self.next_ms = self.next_ms + ms
+  local has_more, stopped
+  repeat
+    self.is_running = true
+    local ok, more, by = pcall(self.run_tick, self, self.next_ms)
+    self.is_running = false
+    if not ok then
+      call.partition = nil
+      self.host:discard()
+      error(more, 0)
+    end
+    has_more, stopped = more, by
+  until not has_more
+  return stopped
 end
 
 -- ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -499,6 +548,30 @@ function Kit:state_version(rule, key)
   local kept = self:kept_state(rule, key)
   return kept and kept.version
 end
+
+---The pending timers of a rule, in the order in which they are due: { key, name, due, clock, payload }.
+---@param rule string
+---@return table[]
+function Kit:timers(rule)
+  local list = self.host.timers:list(rule_number(self, rule))
+  for _, timer in ipairs(list) do
+    if timer.payload then timer.payload = self.host:decode(timer.payload) end
+  end
+  return list
+end
+
+---How far a rule has come in event time, ms; nil when it has no watermark (yet).
+---@param rule string
+---@return number|nil
+function Kit:watermark(rule)
+  local clock = self.partition.clocks[rule_number(self, rule)]
+  return clock and clock.watermark > -math.huge and clock.watermark or nil
+end
+
+---How many events of a rule came too late for its windows.
+---@param rule string
+---@return number
+function Kit:late(rule) return self.rules[rule_number(self, rule)].late end
 
 ---@class tidemill.testing.state_options
 ---@field version? number   of the rule that left it; default: the rule's own `state.version`

@@ -5,7 +5,10 @@
 local ffi = require "tidemill.cdef"
 local call = require "tidemill.call"
 local commands = require "tidemill.testing_commands"
+local entry = require "tidemill.entry"
 local shape = require "tidemill.shape"
+local testing_timers = require "tidemill.testing_timers"
+local timers = require "tidemill.timers"
 local unpack_reader = require("tidemill.unpack").reader
 local pairs = require("tidemill.each").pairs
 
@@ -89,8 +92,14 @@ function Host:put_batch(items, first, last)
     entries[i].run_end = follows and entries[i + 1].run_end or i
   end
   c.entries, c.entry_count = entries, count
-  self.first_clock = c.clock_ms
+  self.first_clock, c.until_ms = c.clock_ms, 0
   if self.is_cold then self.slots, self.slot_of = {}, {} end
+end
+
+---Puts a batch of no entries: time has come to `ms`.
+function Host:put_tick(ms)
+  self:put_batch({}, 1, 0)
+  self.c.until_ms = ms
 end
 
 function Host:discard()
@@ -99,7 +108,11 @@ function Host:discard()
   self.changed, self.letters, self.lines, self.reasons = {}, {}, {}, {}
   self.wants, self.requests, self.answers = {}, {}, {}
   c.effect_count, c.letter_count, c.out.len, c.is_unordered, c.clock_ms = 0, 0, 0, 0, self.first_clock
+  self.timers:discard()
 end
+
+-- The rank of an entry in the batch, what fired in front of it included.
+function Host:rank(i) return i >= 0 and entry.position(self.c, i) or -1 end
 
 -- RESP: "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" -> { "GET", "k" }
 local function read_command(bytes)
@@ -125,7 +138,7 @@ function Host:take_effects()
   end
   if c.is_unordered ~= 0 then
     table.sort(list, function(a, b)
-      if a.entry ~= b.entry then return a.entry < b.entry end
+      if a.entry ~= b.entry then return self:rank(a.entry) < self:rank(b.entry) end
       if a.rule ~= b.rule then return a.rule < b.rule end
       return a.ordinal < b.ordinal
     end)
@@ -133,10 +146,10 @@ function Host:take_effects()
   return list
 end
 
-local function in_order(list)
+local function in_order(self, list)
   for n, item in ipairs(list) do item.place = n end
   table.sort(list, function(a, b)
-    if a.entry ~= b.entry then return a.entry < b.entry end
+    if a.entry ~= b.entry then return self:rank(a.entry) < self:rank(b.entry) end
     if a.rule_index ~= b.rule_index then return a.rule_index < b.rule_index end
     return a.place < b.place
   end)
@@ -148,12 +161,14 @@ function Host:commit()
   local writes = 0
   for slot in pairs(self.changed) do
     writes = writes + 1
+    self.stored[slot.rule] = self.stored[slot.rule] or {} -- windows have numbers of their own
     self.stored[slot.rule][slot.key] = slot.kept
   end
   local done = {
-    effects = self:take_effects(), letters = in_order(self.letters), lines = in_order(self.lines),
-    reasons = in_order(self.reasons), writes = writes,
+    effects = self:take_effects(), letters = in_order(self, self.letters), lines = in_order(self, self.lines),
+    reasons = in_order(self, self.reasons), writes = writes, fired = self.c.fired_count,
   }
+  self.timers:commit()
   self.changed, self.letters, self.lines, self.reasons = {}, {}, {}, {}
   self.c.effect_count, self.c.out.len = 0, 0
   return done
@@ -170,7 +185,7 @@ function Host:load_slot(rule, key)
   end
   if of_rule[key] then return of_rule[key] end
   local slot = { rule = rule, key = key, view = ffi.new "struct state_slot" }
-  set_kept(slot, self.stored[rule][key])
+  set_kept(slot, self.stored[rule] and self.stored[rule][key])
   of_rule[key], self.slot_of[slot.view] = slot, slot
   return slot
 end
@@ -184,8 +199,20 @@ end
 
 -- ── what the kernel calls ───────────────────────────────────────────────────────────────────────────────────────────────
 
+-- What is told of an entry: of a stream, or of what fired.
+function Host:item(i)
+  if i < entry.FIRED then return self.items[i] end
+  local fired = self.c.fired[i - entry.FIRED]
+  local name, is_window = ffi.string(fired.name, fired.name_len), fired.kind == timers.WINDOW
+  local span = fired.stop_ms > 0 and ("%.0f-%.0f"):format(fired.start_ms, fired.stop_ms) or name
+  return {
+    name = "", id = ("%.0f"):format(fired.entry.ms), attempts = fired.entry.attempts,
+    timer = not is_window and name or nil, window = is_window and span or nil,
+  }
+end
+
 local function functions_of(self)
-  local f = {}
+  local f = self.timers:functions()
 
   function f.decode(c, i)
     local item, limits = self.items[i], self.limits
@@ -231,11 +258,12 @@ local function functions_of(self)
   function f.discard() self:discard() end
 
   function f.letter(c, i, rule, version, reason, message, traceback, key, payload)
-    local item = self.items[i]
+    local item = self:item(i)
     c.letter_count = c.letter_count + 1
     self.letters[#self.letters + 1] = {
       entry = i, rule_index = self.rule_index[rule] or 0, rule = rule, version = version, reason = reason, message = message,
       traceback = traceback, key = key, payload = payload, stream = item.name, id = item.id, attempts = item.attempts + 1,
+      timer = item.timer, window = item.window,
     }
   end
 
@@ -248,7 +276,7 @@ local function functions_of(self)
 
   function f.reason(R, text)
     self.reasons[#self.reasons + 1] = {
-      entry = self.c.at_entry, rule_index = R.index, rule = R.name, id = self.items[self.c.at_entry].id, reason = text,
+      entry = self.c.at_entry, rule_index = R.index, rule = R.name, id = self:item(self.c.at_entry).id, reason = text,
     }
   end
 
@@ -260,6 +288,9 @@ local function functions_of(self)
       end
     end
   end
+
+  -- The kernel keeps what it knows of clocks; there is nothing else to be kept.
+  function f.seen() end
 
   function f.clock() return self.time() end
 
@@ -307,7 +338,7 @@ local function functions_of(self)
   end
 
   function f.is_refused(p, R, ordinal)
-    local item = self.items[p.c.at_entry]
+    local item = self:item(p.c.at_entry)
     return self.refused[("%s %s %d"):format(R.name, item.id, ordinal)] == true
   end
 
@@ -342,6 +373,7 @@ function host.create(options)
     event_reader = unpack_reader(c.event_tokens), state_reader = unpack_reader(c.state_tokens),
   }, Host)
   c.deadline_ms = math.huge
+  self.timers = testing_timers.create(c, #options.rules)
   for index, R in ipairs(options.rules) do self.stored[index], self.rule_index[R.name] = {}, index end
   self.functions = functions_of(self)
   return self

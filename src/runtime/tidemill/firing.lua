@@ -1,0 +1,164 @@
+-- firing.lua: when timers and windows that are due fire (design 3.5).
+--
+-- In front of an entry, or at the end of a batch that has come to the tail:
+--
+--   before(entry) ── position's clock: wall timers, and streams that stand still ──┐
+--   by_watermark(entry) ── the event moved it: its windows and event timers ───────┴─> fire_next ──> a task
+--
+-- (1) One after the other in the order of their due times: while one that fired waits for the host, none of a later time fires;
+-- the batch ends in front of the entry (p.cut_at), and goes on from there. (2) A batch fires FIRE_MOST at most.
+local call = require "tidemill.call"
+local clocks = require "tidemill.clocks"
+local entry = require "tidemill.entry"
+local ffi = require "tidemill.cdef"
+local tasks = require "tidemill.tasks"
+local timers = require "tidemill.timers"
+local windows = require "tidemill.windows"
+
+local firing = {}
+
+local WALL, EVENT, WINDOW, KINDS = timers.WALL, timers.EVENT, timers.WINDOW, timers.KINDS
+local FIRE_MOST = 1000
+local FIRED = entry.FIRED
+
+-- The states of what comes next are fetched together with that of the first: else each would be waited for alone.
+local function fetch_ahead(K, p, R, kind, limit)
+  local c, host = p.c, K.host
+  local timer, n = K.peeked, 0
+  while n < FIRE_MOST and host.timer_peek(c, R.id, kind, n, timer) do
+    n = n + 1
+    if timer.due_ms <= limit then
+      local key = ffi.string(timer.key, timer.key_len)
+      if R.uses_state and host.find(c, R.id, key, #key) == nil then host.want(c, R.id, key, #key) end
+      if kind == WINDOW then windows.want_close(K, c, R, key, ffi.string(timer.name, timer.name_len), timer.due_ms) end
+    end
+  end
+end
+
+-- Fires the earliest of a queue in front of entry `i`. False: the batch must end here.
+local function fire_next(K, p, R, kind, i, clock_ms, limit)
+  local c = p.c
+  local due = c.nexts[R.id * KINDS + kind]
+  if #p.parked > 0 and due > p.fired_due then return false end -- (1)
+  local most = p.fired_most or (c.fire_most > 0 and c.fire_most or FIRE_MOST)
+  if c.fired_count >= most or (c.fired_count > 0 and K.host.clock() >= c.deadline_ms) then
+    c.has_more = 1
+    return false
+  end
+  local k = K.host.fire(c, R.id, kind, R.index, i, kind == WALL and due or clock_ms)
+  if k < 0 then
+    c.is_short = 1
+    return false
+  end
+  p.fired_due = due
+  local parked = #p.parked
+  firing.start(K, p, R, k)
+  if #p.parked > parked then fetch_ahead(K, p, R, kind, limit) end
+  return true
+end
+
+---Runs what fired, or is tried again: the task of c.fired[k].
+function firing.start(K, p, R, k)
+  local c = p.c
+  local fired = c.fired[k]
+  local key, name = ffi.string(fired.key, fired.key_len), ffi.string(fired.name, fired.name_len)
+  c.at_entry = FIRED + k
+  call.now = fired.entry.ms
+  if fired.is_blamed ~= 0 then
+    return K:fail_event(p, R, FIRED + k, ffi.string(fired.reason), ffi.string(fired.message), nil, key)
+  end
+  local is_retry = fired.entry.attempts > 0
+  c.clock_ms = R.time and p.clocks[R.index].watermark or fired.entry.clock_ms
+  local task, is_first = tasks.add(p, R, FIRED + k, name, key)
+  task.kind, task.name = is_retry and "retry" or fired.kind, name
+  if fired.payload ~= nil then task.payload = ffi.string(fired.payload, fired.payload_len) end
+  if fired.kind == WINDOW then
+    task.span = windows.span(R, name, fired.entry.ms, is_retry)
+    task.event = task.span
+    if is_retry then task.tables = { K.unpack(task.payload) or {} } end
+  end
+  if is_first then tasks.run_queue(K, p, R, key) end
+end
+
+-- What a rule's watermark makes due. False: the batch must end here.
+local function fire_by_watermark(K, p, R, clock, i, clock_ms)
+  local c, base = p.c, R.id * KINDS
+  while true do
+    local window, event = c.nexts[base + WINDOW], c.nexts[base + EVENT]
+    local kind = window <= event and WINDOW or EVENT
+    if c.nexts[base + kind] > clock.watermark then return #p.parked == 0 end
+    if not fire_next(K, p, R, kind, i, clock_ms, clock.watermark) then return false end
+  end
+end
+
+-- The rule whose wall timer is the next.
+local function next_wall(K, c)
+  local due, found = math.huge, nil
+  for _, R in ipairs(K.timed) do
+    local its = c.nexts[R.id * KINDS + WALL]
+    if its < due then due, found = its, R end
+  end
+  return found
+end
+
+-- Fires what is due when the position's clock comes to `clock_ms`, in front of entry `i`. False: the batch must end here.
+local function fire_by_clock(K, p, i, clock_ms)
+  local c = p.c
+  p.fired_due = -math.huge
+  while true do
+    local wall = c.next_wall_ms
+    local idle, clock = clocks.next(K, p, clock_ms)
+    if math.min(wall, idle) > clock_ms then break end
+    if wall <= idle then
+      if wall > c.proven_ms then
+        if c.is_exact == 0 then
+          c.is_early = 1
+          return false
+        end
+        break -- an ID from the future: they fire when TIME is there, and what is idle may wait as long
+      end
+      if not fire_next(K, p, next_wall(K, c), WALL, i, wall, math.min(clock_ms, c.proven_ms)) then return false end
+    else
+      clocks.advance(p, clock, idle)
+      if not fire_by_watermark(K, p, clock.rule, clock, i, idle) then return false end
+    end
+  end
+  if clock_ms >= c.next_idle_ms then clocks.advance_all(K, p, clock_ms) end
+  return #p.parked == 0
+end
+
+-- After a piece of firing: `ok` or the end of the batch in front of entry `i`.
+local function is_cut(p, i, ok)
+  p.c.at_entry = i
+  call.now = nil
+  if ok then return false end
+  p.cut_at = i
+  return true
+end
+
+---Called when the clock of entry `i` has come to something that is due. True: the batch ends in front of the entry.
+function firing.before(K, p, i)
+  K.mark.rule = 0
+  return is_cut(p, i, fire_by_clock(K, p, i, p.c.entries[i].clock_ms))
+end
+
+---At the end of the batch's entries, at the tail. True: there is more to do.
+function firing.at_tail(K, p, count)
+  local c = p.c
+  if c.clock_ms < c.until_ms then c.clock_ms = c.until_ms end
+  return is_cut(p, count, fire_by_clock(K, p, count, c.until_ms))
+end
+
+---The event of entry `i` has moved a rule's watermark. True: the batch ends in front of the entry.
+function firing.by_watermark(K, p, R, clock, i)
+  K.mark.rule = 0
+  p.fired_due = -math.huge
+  return is_cut(p, i, fire_by_watermark(K, p, R, clock, i, p.c.entries[i].clock_ms))
+end
+
+---The clock at which something fires next, when no entry comes; math.huge: never.
+function firing.wake(K, p)
+  return math.min(p.c.next_wall_ms, (clocks.next(K, p, math.huge)))
+end
+
+return firing

@@ -1,0 +1,387 @@
+-- windows.lua: the tables of open windows, and their closing (design 3.3; what rules write: window.lua).
+--
+-- They are kept like states, in the hash `…:windows:RULE`, and indexed by when they are due in the queue of kind WINDOW:
+--
+--   kind       field of the hash            value                              index: key, name -> due
+--   tumbling   "START:KEY"                  the window's table                 KEY, "START" -> its end
+--   sliding    "START:KEY" (a pane)         the pane's table                   KEY, "" -> the end of the next window
+--              ":KEY" (its head)            { next end, pane, pane, … }
+--   session    ":KEY"                       { { start, stop, table }, … }      KEY, "" -> the first stop
+--   count      ":KEY"                       { events, first, last, table }     none: closed by the event that fills it
+--
+-- A pane is as long as the step; a window is merged from its panes when it closes, so an event costs one pane whatever the size
+-- (Li et al., No Pane, No Gain, SIGMOD Record 34, 2005).
+--
+-- An event works on a `record`: slot and field, table, and what its kind needs to write it back. (1) Nothing is written before
+-- the handler has returned; then `pack` may still refuse, and `store` may not.
+local timers = require "tidemill.timers"
+
+local windows = {}
+
+local WINDOWS = 32768 -- rules/state.h: STATE_WINDOWS
+local WINDOW = timers.WINDOW
+local VERSION = 1
+local STARTS_KEPT = 64
+
+-- ── slots ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local function find(K, c, R, field) return K.host.find(c, R.id + WINDOWS, field, #field) end
+
+-- True: it is not here, and now wanted.
+local function is_missing(K, c, R, field)
+  if find(K, c, R, field) ~= nil then return false end
+  K.host.want(c, R.id + WINDOWS, field, #field)
+  return true
+end
+
+local function kept(K, c, slot)
+  if slot.len == 0 then return nil end
+  return (K.read_state(c, slot))
+end
+
+local function put(K, c, slot, value)
+  if value == nil then
+    if slot.len > 0 then K.host.put(c, slot, nil, 0, 0, 0, 0) end
+    return
+  end
+  local len = assert(K.pack_state(0, VERSION, value))
+  K.host.put(c, slot, K.packed, len, K.STATE_HEAD, 0, VERSION)
+end
+
+local function schedule(K, c, R, key, name, due)
+  K.host.timer_set(c, R.id, WINDOW, key, #key, name, #name, due, nil, 0)
+end
+
+-- The text of a window's start; few are open at a time.
+local starts, start_count = {}, 0
+
+local function text_of(start)
+  local text = starts[start]
+  if text then return text end
+  if start_count == STARTS_KEPT then starts, start_count = {}, 0 end
+  text = ("%.0f"):format(start)
+  starts[start], start_count = text, start_count + 1
+  return text
+end
+
+-- ── kinds ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+-- Each has, for events:
+--   want(K, c, R, key, time)                        true: something is not here, and is wanted now
+--   enter(K, c, R, record, key, time, watermark)    true: record.table is the window's; false: late; nil: something is not here
+--   value(record, table)                            what is packed; nil: nothing is kept
+--   store(K, c, R, record, key)                     after the value was put: the index
+-- and for closing:
+--   want_close(K, c, R, key, name, due)
+--   read(K, c, R, key, name, span)                  the tables of the window, to be merged; nil: nothing is there
+--   consume(K, c, R, key, name, span)               takes it away, and schedules what follows
+
+local tumbling, sliding, session, count = {}, {}, {}, {}
+local KINDS = { tumbling = tumbling, sliding = sliding, session = session, count = count }
+
+function tumbling.want(K, c, R, key, time)
+  return is_missing(K, c, R, text_of(time - time % R.window.size) .. ":" .. key)
+end
+
+function tumbling.enter(K, c, R, record, key, time, watermark)
+  local size = R.window.size
+  local start = time - time % size
+  if start + size <= watermark then return false end
+  local slot = find(K, c, R, text_of(start) .. ":" .. key)
+  if slot == nil then return nil end
+  local t = kept(K, c, slot)
+  record.slot, record.is_new, record.start, record.due, record.table = slot, t == nil, start, start + size, t or {}
+  return true
+end
+
+function tumbling.value(_, t) return t end
+
+function tumbling.store(K, c, R, record, key)
+  if record.is_new then schedule(K, c, R, key, text_of(record.start), record.due) end
+end
+
+function tumbling.want_close(K, c, R, key, name) return is_missing(K, c, R, name .. ":" .. key) end
+
+function tumbling.read(K, c, R, key, name)
+  local t = kept(K, c, find(K, c, R, name .. ":" .. key))
+  return t and { t }
+end
+
+function tumbling.consume(K, c, R, key, name) put(K, c, find(K, c, R, name .. ":" .. key), nil) end
+
+-- ── sliding ──
+
+local function pane_field(pane, key) return text_of(pane) .. ":" .. key end
+
+function sliding.want(K, c, R, key, time)
+  local field = pane_field(time - time % R.window.step, key)
+  local slot = find(K, c, R, field)
+  if slot ~= nil and slot.len > 0 then return false end
+  local is_one = is_missing(K, c, R, field)
+  return is_missing(K, c, R, ":" .. key) or is_one
+end
+
+function sliding.enter(K, c, R, record, key, time, watermark)
+  local size, step = R.window.size, R.window.step
+  local pane = time - time % step
+  if pane + size <= watermark then return false end
+  local slot = find(K, c, R, pane_field(pane, key))
+  if slot == nil then return nil end
+  local t = kept(K, c, slot)
+  record.slot, record.is_new, record.table = slot, t == nil, t or {}
+  if t then return true end
+  local head = find(K, c, R, ":" .. key)
+  if head == nil then return nil end
+  record.head, record.pane = head, pane
+  record.due = pane + step -- the first window that the pane is in, and that has not closed
+  if record.due <= watermark then record.due = watermark - watermark % step + step end
+  return true
+end
+
+sliding.value = tumbling.value
+
+function sliding.store(K, c, R, record, key)
+  if not record.is_new then return end
+  local head = kept(K, c, record.head) or { record.due }
+  if #head == 1 or record.due < head[1] then head[1] = record.due end
+  if record.due == head[1] then schedule(K, c, R, key, "", record.due) end
+  head[#head + 1] = record.pane
+  put(K, c, record.head, head)
+end
+
+-- The panes of the window that ends at `due`, in order.
+local function panes_of(R, head, due)
+  local panes = {}
+  for n = 2, #head do
+    if head[n] < due and head[n] >= due - R.window.size then panes[#panes + 1] = head[n] end
+  end
+  table.sort(panes)
+  return panes
+end
+
+function sliding.want_close(K, c, R, key, _, due)
+  if is_missing(K, c, R, ":" .. key) then return true end
+  local head, some = kept(K, c, find(K, c, R, ":" .. key)), false
+  for _, pane in ipairs(head and panes_of(R, head, due) or {}) do some = is_missing(K, c, R, pane_field(pane, key)) or some end
+  return some
+end
+
+function sliding.read(K, c, R, key, _, span)
+  local head, list = kept(K, c, find(K, c, R, ":" .. key)), {}
+  for _, pane in ipairs(head and panes_of(R, head, span.stop) or {}) do
+    list[#list + 1] = kept(K, c, find(K, c, R, pane_field(pane, key)))
+  end
+  return list[1] and list
+end
+
+function sliding.consume(K, c, R, key, _, span)
+  local size, step = R.window.size, R.window.step
+  local slot = find(K, c, R, ":" .. key)
+  local head = kept(K, c, slot)
+  if not head then return end
+  local left, first = { 0 }, math.huge
+  for n = 2, #head do
+    local pane = head[n]
+    if pane > span.stop - size then
+      left[#left + 1], first = pane, math.min(first, pane)
+    else
+      local old = find(K, c, R, pane_field(pane, key))
+      if old ~= nil then put(K, c, old, nil) end -- it is in this window, so it was wanted; unless the size was edited
+    end
+  end
+  if not left[2] then return put(K, c, slot, nil) end
+  left[1] = math.max(span.stop + step - (span.stop % step), first + step)
+  put(K, c, slot, left)
+  schedule(K, c, R, key, "", left[1])
+end
+
+-- ── session ──
+
+function session.want(K, c, R, key) return is_missing(K, c, R, ":" .. key) end
+
+function session.enter(K, c, R, record, key, time, watermark)
+  local gap = R.window.gap
+  local slot = find(K, c, R, ":" .. key)
+  if slot == nil then return nil end
+  local own, list = { time, time + gap, nil }, {}
+  local all = kept(K, c, slot) or {}
+  for n = 1, #all do
+    local one = all[n]
+    if one[1] < time + gap and time < one[2] then -- oldest first: an earlier one is merged with a later
+      own[1], own[2] = math.min(own[1], one[1]), math.max(own[2], one[2])
+      if own[3] then own[3] = R.merge(own[3], one[3]) else own[3] = one[3] end
+      if type(own[3]) ~= "table" then
+        error(("%s: `merge` must return a table, it returned a %s"):format(R.merge_at, type(own[3])), 0)
+      end
+    else
+      list[#list + 1] = one
+    end
+  end
+  if not own[3] then
+    if time + gap <= watermark then return false end
+    own[3] = {}
+  end
+  list[#list + 1] = own
+  table.sort(list, function(a, b) return a[1] < b[1] end)
+  record.slot, record.own, record.list, record.table = slot, own, list, own[3]
+  return true
+end
+
+function session.value(record, t)
+  record.own[3] = t
+  return record.list
+end
+
+local function first_stop(list)
+  local first = math.huge
+  for n = 1, #list do first = math.min(first, list[n][2]) end
+  return first
+end
+
+function session.store(K, c, R, record, key) schedule(K, c, R, key, "", first_stop(record.list)) end
+
+session.want_close = session.want
+
+-- The session that ends at `due`, and the others.
+local function session_at(K, c, R, key, due)
+  local all, found, others = kept(K, c, find(K, c, R, ":" .. key)) or {}, nil, {}
+  for n = 1, #all do
+    if all[n][2] <= due and not found then found = all[n] else others[#others + 1] = all[n] end
+  end
+  return found, others
+end
+
+function session.read(K, c, R, key, _, span)
+  local found = session_at(K, c, R, key, span.stop)
+  if not found then return nil end
+  span.start = found[1]
+  return { found[3] }
+end
+
+function session.consume(K, c, R, key, _, span)
+  local _, others = session_at(K, c, R, key, span.stop)
+  put(K, c, find(K, c, R, ":" .. key), others[1] and others or nil)
+  if others[1] then schedule(K, c, R, key, "", first_stop(others)) end
+end
+
+-- ── count ──
+
+count.want = session.want
+
+function count.enter(K, c, R, record, key, time)
+  local slot = find(K, c, R, ":" .. key)
+  if slot == nil then return nil end
+  local value = kept(K, c, slot) or { 0, time, time, {} }
+  value[1], value[2], value[3] = value[1] + 1, math.min(value[2], time), math.max(value[3], time)
+  record.slot, record.value, record.table = slot, value, value[4]
+  record.span = value[1] >= R.window.count and { start = value[2], stop = value[3] } or nil
+  return true
+end
+
+function count.value(record, t)
+  if record.span then return nil end
+  record.value[4] = t
+  return record.value
+end
+
+function count.store() end
+
+-- ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+---How a rule's events find their window (see `enter` above).
+function windows.enter_of(R) return KINDS[R.window.kind].enter end
+
+---Wants what a task needs. True: something is missing.
+function windows.want(K, c, R, task)
+  local kind = KINDS[R.window.kind]
+  if task.span then return kind.want_close(K, c, R, task.key, task.name, task.span.stop) end
+  return kind.want(K, c, R, task.key, task.now)
+end
+
+windows.want_close = function(K, c, R, key, name, due) return KINDS[R.window.kind].want_close(K, c, R, key, name, due) end
+
+---Runs the handler of an event that has entered its window.
+function windows.run_in(R, record, event, ctx)
+  rawset(ctx, "window", record.table)
+  R.on_event(event, ctx)
+  if record.span then R.on_window(record.span, ctx) end
+end
+
+---The event of a task.
+function windows.run_event(K, c, task, event, ctx)
+  local R = task.rule
+  local record = {}
+  local is_in = R.enter(K, c, R, record, task.key, task.now, task.watermark)
+  if not is_in then
+    task.is_late = true
+    if R.on_late then return R.on_late(event, ctx) end
+    return
+  end
+  task.record = record
+  return windows.run_in(R, record, event, ctx)
+end
+
+---Packs what the handler left in ctx.window. `bytes` false: nothing is kept.
+---@return string|false|nil bytes, string|nil why  nil: it cannot be kept
+function windows.pack(K, R, record, ctx)
+  local t = rawget(ctx, "window")
+  if type(t) ~= "table" then return nil, ("ctx.window must be a table, it is a %s"):format(type(t)) end
+  local value = KINDS[R.window.kind].value(record, t)
+  if value == nil then return false end
+  local len, why = K.pack_state(0, VERSION, value)
+  if not len then return nil, "the window cannot be kept: " .. why end
+  if len > R.limits.state_bytes then
+    return nil, ("the window of this key is %d bytes, more than %s allows"):format(len, R.limits.setting.state_kb)
+  end
+  return K.string(K.packed, len)
+end
+
+---Writes it back. (1)
+function windows.store(K, c, R, record, key, bytes)
+  if bytes then
+    K.host.put(c, record.slot, bytes, #bytes, K.STATE_HEAD, 0, VERSION)
+  elseif record.slot.len > 0 then
+    K.host.put(c, record.slot, nil, 0, 0, 0, 0)
+  end
+  KINDS[R.window.kind].store(K, c, R, record, key)
+end
+
+-- ── closing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+---The times of a window that fired, by its name in the queue and when it was due; of a letter by its text "START-STOP".
+function windows.span(R, name, due, is_retry)
+  if is_retry then
+    local start, stop = name:match "^(%d+)%-(%d+)$"
+    return { start = tonumber(start) or due, stop = tonumber(stop) or due }
+  end
+  if name ~= "" then return { start = tonumber(name), stop = due } end
+  return { start = due - (R.window.size or 0), stop = due } -- of a session: when it is read
+end
+
+---Runs `on_window` of a task. In its coroutine, as `merge` is the rule's own.
+function windows.run_close(K, c, task, ctx)
+  local R, list = task.rule, task.tables
+  if not list then
+    list = KINDS[R.window.kind].read(K, c, R, task.key, task.name, task.span)
+    if not list then return end
+  end
+  local t = list[1]
+  for n = 2, #list do
+    t = R.merge(t, list[n])
+    if type(t) ~= "table" then
+      error(("%s: `merge` must return a table, it returned a %s"):format(R.merge_at, type(t)), 0)
+    end
+  end
+  local len = K.pack_value(t)
+  task.payload = len and K.string(K.packed, len) or ""
+  rawset(ctx, "window", t)
+  task.event = task.span
+  return R.on_window(task.span, ctx)
+end
+
+---Takes away a window that has closed, also when `on_window` failed, and schedules what follows.
+function windows.consume(K, c, task)
+  local R = task.rule
+  return KINDS[R.window.kind].consume(K, c, R, task.key, task.name, task.span)
+end
+
+return windows
