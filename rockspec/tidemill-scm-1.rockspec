@@ -37,7 +37,6 @@ build = {
     ["tidemill.windows"] = "src/runtime/tidemill/windows.lua",
     ["tidemill.each"] = "src/runtime/tidemill/each.lua",
     ["tidemill.environment"] = "src/runtime/tidemill/environment.lua",
-    ["tidemill.event_time"] = "src/runtime/tidemill/event_time.lua",
     ["tidemill.glob"] = "src/runtime/tidemill/glob.lua",
     ["tidemill.health"] = "src/runtime/tidemill/health.lua",
     ["tidemill.kernel"] = "src/runtime/tidemill/kernel.lua",
@@ -56,6 +55,5 @@ build = {
     ["tidemill.testing_host"] = "src/runtime/tidemill/testing_host.lua",
     ["tidemill.unpack"] = "src/runtime/tidemill/unpack.lua",
     ["tidemill.value"] = "src/runtime/tidemill/value.lua",
-    ["tidemill.window"] = "src/runtime/tidemill/window.lua",
   },
 }
