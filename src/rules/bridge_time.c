@@ -393,6 +393,12 @@ void bridge_timer_ask(struct bridge *b, uint32_t rule, uint32_t kind, const char
     buf_fini(&member);
 }
 
+bool bridge_timer_peek(struct bridge *b, uint32_t rule, uint32_t kind, uint32_t number,
+                       struct timer *out)
+{
+    return timers_peek(b->timers, rule, kind, number, out);
+}
+
 int32_t bridge_fire(struct bridge *b, uint32_t rule, uint32_t kind, uint32_t index, uint32_t before,
                     double clock_ms)
 {

@@ -9,6 +9,7 @@
 
 struct bridge;
 struct state_slot;
+struct timer;
 
 void bridge_note(struct bridge *b, uint32_t i);
 int32_t bridge_decode(struct bridge *b, uint32_t i);
@@ -36,6 +37,9 @@ double bridge_timer_find(struct bridge *b, uint32_t rule, uint32_t kind, const c
                          size_t key_len, const char *name, size_t name_len);
 void bridge_timer_ask(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,
                       size_t key_len, const char *name, size_t name_len);
+/* timers_peek. */
+bool bridge_timer_peek(struct bridge *b, uint32_t rule, uint32_t kind, uint32_t number,
+                       struct timer *out);
 /* Takes the earliest of a queue: it fires as view.fired[k], before entry `before`. Returns k; -1:
  * the queue must be loaded first. `index`: of the rule. */
 int32_t bridge_fire(struct bridge *b, uint32_t rule, uint32_t kind, uint32_t index, uint32_t before,

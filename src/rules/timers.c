@@ -602,6 +602,16 @@ bool timers_take(struct timers *t, uint32_t rule, enum timer_kind kind, struct t
     return true;
 }
 
+bool timers_peek(struct timers *t, uint32_t rule, enum timer_kind kind, uint32_t number,
+                 struct timer *out)
+{
+    const struct queue *q = peek_queue(t, rule, kind);
+    if (q == NULL || number >= q->heap.count)
+        return false;
+    describe(t, q->heap.items[number].node, out);
+    return true;
+}
+
 static void restore(struct timers *t, struct timer_node *node)
 {
     unset(t, node);

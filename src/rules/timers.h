@@ -81,6 +81,11 @@ double timers_find(struct timers *t, uint32_t rule, enum timer_kind kind, const 
 bool timers_take(struct timers *t, uint32_t rule, enum timer_kind kind, struct timer *out);
 bool timers_is_short(const struct timers *t, uint32_t rule, enum timer_kind kind);
 
+/* Those of a queue that are here, without taking them: the earliest is number 0, the others follow
+ * in no order. False: there are no more. Only in a batch. */
+bool timers_peek(struct timers *t, uint32_t rule, enum timer_kind kind, uint32_t number,
+                 struct timer *out);
+
 void timers_discard(struct timers *t);
 void timers_seal(struct timers *t);
 

@@ -7,8 +7,8 @@
  * commit, which is then sent even when no event comes. Those letters are owed until a commit has
  * taken them along: they outlive pipeline_rest, if ctl is still as that commit left it.
  * (4) Time passes with the entries; on a quiet stream with moments: batches of no entries, at the
- * tail of all streams (tick.h). What is pending is loaded as the kernel comes to it (pages.h), and
- * while that, or TIME, is on its way, nothing is computed or sent.
+ * tail of all streams (timing.h). What is pending is loaded as the kernel comes to it, and while
+ * that, or TIME, is on its way, nothing is computed or sent.
  * (5) When the VM is full, not of what the batch made, the rules are loaded anew into another, and
  * the batch's first entry runs there alone: only when that fails, too, is it blamed. */
 #include "worker/pipeline.h"
@@ -16,12 +16,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "redis/command.h"
-#include "worker/clocks.h"
 #include "worker/owed.h"
-#include "worker/pages.h"
 #include "worker/sizes.h"
 #include "worker/sweep.h"
-#include "worker/tick.h"
+#include "worker/timing.h"
 #include "worker/transaction.h"
 #include "worker/work.h"
 
@@ -50,8 +48,7 @@ struct pipeline {
     bool is_running, is_holding, is_parting, is_stepping, is_stopped;
     bool is_full, is_renewed; /* waits for a fresh VM; has it, for one entry alone (5) */
     char stopped_by[512];
-    double clock_ms;       /* the position's clock: of what is sent */
-    double redis_ahead_ms; /* Redis' clock less our own; 0: not known */
+    double clock_ms; /* the position's clock: of what is sent */
 
     struct read_batch *batch; /* being worked off */
     uint32_t next;            /* its first entry that is not sent yet */
@@ -62,10 +59,7 @@ struct pipeline {
     struct arena replies;       /* of states and lookups */
     size_t state_replies, lookup_replies, replies_came;
     struct sizes sizes;
-    struct pages pages;
-    struct tick tick;
-    bool is_starved; /* the kernel cannot go on before `pages` have loaded something */
-    bool is_early;   /* … before `tick` has asked for TIME */
+    struct timing timing;
 
     struct transaction transaction;
     struct sweep sweep;
@@ -97,6 +91,11 @@ static void on_read_refused(void *context, const struct reply *error)
 
 static void on_outcome(void *context, enum commit_outcome outcome, const struct error *why);
 
+static void on_moved(void *context)
+{
+    step(context);
+}
+
 static void on_armed(void *context)
 {
     step(context);
@@ -116,7 +115,31 @@ static void on_clear_timer(void *context)
 }
 
 static void on_sweep_timer(void *context);
-static void open_time(struct pipeline *p);
+static bool is_quiet(void *context);
+
+static void on_trouble(void *context, const char *kind, const char *why, bool later)
+{
+    struct pipeline *p = context;
+    p->callbacks.on_trouble(p->context, kind, why, later);
+}
+
+static void on_fatal(void *context, const struct error *why)
+{
+    struct pipeline *p = context;
+    p->callbacks.on_fatal(p->context, why);
+}
+
+static void open_timing(struct pipeline *p)
+{
+    static const struct timing_callbacks callbacks = {
+        .is_quiet = is_quiet, .on_moved = on_moved, .on_trouble = on_trouble, .on_fatal = on_fatal};
+    struct timing_options options = {.loop = p->options.loop,
+                                     .link = p->options.commit_link,
+                                     .owner = p->options.owner,
+                                     .bridge = p->bridge,
+                                     .partition = p->options.name};
+    timing_init(&p->timing, &options, &callbacks, p);
+}
 
 int pipeline_create(const struct pipeline_options *options,
                     const struct pipeline_callbacks *callbacks, void *context,
@@ -154,14 +177,14 @@ int pipeline_create(const struct pipeline_options *options,
     sweep_init(&p->sweep);
     owed_init(&p->owed, options->keys, config->dlq_maxlen);
     alone_init(&p->alone, options->name);
-    open_time(p);
     int failed = bridge_create(options->book, &bridge_options, &p->bridge, error);
-    p->pages.bridge = p->bridge;
-    if (failed != 0)
+    if (failed != 0) {
         pipeline_destroy(p);
-    else
-        *out = p;
-    return failed;
+        return failed;
+    }
+    open_timing(p);
+    *out = p;
+    return 0;
 }
 
 void pipeline_destroy(struct pipeline *p)
@@ -171,7 +194,7 @@ void pipeline_destroy(struct pipeline *p)
     pipeline_rest(p);
     loop_timer_close(p->clear_timer);
     loop_timer_close(p->sweep_timer);
-    tick_fini(&p->tick);
+    timing_fini(&p->timing);
     reader_destroy(p->reader);
     commit_destroy(p->commit);
     bridge_destroy(p->bridge);
@@ -191,12 +214,7 @@ void pipeline_set_commands(struct pipeline *p, const struct commands *commands)
 
 void pipeline_set_clock(struct pipeline *p, double redis_ahead_ms)
 {
-    p->redis_ahead_ms = redis_ahead_ms;
-}
-
-static double redis_now_ms(const struct pipeline *p)
-{
-    return p->redis_ahead_ms == 0 ? 0 : (double)clock_now_us() / 1000 + p->redis_ahead_ms;
+    timing_set_ahead(&p->timing, redis_ahead_ms);
 }
 
 void pipeline_rest(struct pipeline *p)
@@ -216,9 +234,8 @@ void pipeline_rest(struct pipeline *p)
     loop_timer_stop(p->clear_timer);
     loop_timer_stop(p->sweep_timer);
     sweep_rest(&p->sweep);
-    tick_rest(&p->tick);
-    pages_rest(&p->pages);
-    p->is_starved = p->is_early = false;
+    if (p->bridge != NULL)
+        timing_rest(&p->timing);
     p->wants_commit = p->has_unverified = p->is_sources_dirty = false;
     if (p->is_parting)
         p->callbacks.on_parted(p->context);
@@ -249,8 +266,7 @@ void pipeline_start(struct pipeline *p)
     p->sizes.states = bridge_states(p->bridge);
     sizes_ask(&p->sizes, p->options.commit_link, p->options.keys,
               rulebook_registry(p->options.book));
-    clocks_begin(p->bridge, o, p->options.book);
-    p->pages.is_wanted = true;
+    timing_begin(&p->timing, p->options.book);
     alone_begin(&p->alone, o, (uint32_t)p->options.config->batch_events);
     reader_start(p->reader, o->sources, o->source_count);
     commit_arm(p->commit);
@@ -289,7 +305,7 @@ void pipeline_part(struct pipeline *p)
 bool pipeline_is_parted(const struct pipeline *p)
 {
     return p->is_parting && p->state == WORK_NONE && !p->sweep.is_looking &&
-           !pages_is_asking(&p->pages) && !p->tick.is_asking;
+           !timing_is_asking(&p->timing);
 }
 
 void pipeline_attach(struct pipeline *p, struct rulebook *book)
@@ -300,9 +316,7 @@ void pipeline_attach(struct pipeline *p, struct rulebook *book)
         p->callbacks.on_fatal(p->context, &error);
     p->options.book = book;
     if (p->is_running)
-        clocks_go_on(p->bridge, p->options.owner);
-    p->pages.is_wanted = p->is_running;
-    p->is_starved = p->is_early = false;
+        timing_go_on(&p->timing);
     sweep_begin_anew(&p->sweep);
     alone_begin_anew(&p->alone);
     p->is_stopped = false;
@@ -392,7 +406,7 @@ static void stop_at(struct pipeline *p, const char *by)
              "a rule with on_error = \"stop\" failed; the partition waits before this event",
              "partition", p->options.name, "cause", by, NULL);
     p->wants_commit = alone_rest(&p->alone) || p->wants_commit;
-    p->tick.until_ms = 0;
+    timing_forget_moment(&p->timing);
 }
 
 static void forget_now(struct pipeline *p)
@@ -405,21 +419,15 @@ static void forget_now(struct pipeline *p)
 static bool take_stock(struct pipeline *p, uint32_t processed)
 {
     struct work *now = &p->now;
-    uint32_t count, fired = bridge_fired_count(p->bridge);
-    bool is_short = bridge_is_short(p->bridge), is_early = bridge_is_early(p->bridge);
-    bool is_over = !is_short && !is_early && !bridge_has_more(p->bridge);
-    p->pages.is_wanted |= is_short;
-    p->is_early = is_early;
+    uint32_t seen_count, fired = bridge_fired_count(p->bridge);
+    (void)bridge_seen_clocks(p->bridge, &seen_count);
+    timing_take_stock(&p->timing, processed, now->until_ms);
     p->counts.fired += fired;
-    if (work_is_moment(now) && is_over)
-        p->tick.until_ms = 0;
-    if (processed < now->count) /* what was to be run alone comes yet */
-        now->choice = now->choice.is_alone ? (struct alone_choice){0} : now->choice;
-    p->is_starved = is_short && processed == 0 && fired == 0;
-    (void)bridge_seen_clocks(p->bridge, &count);
+    if (processed < now->count && now->choice.is_alone) /* it comes yet */
+        now->choice = (struct alone_choice){0};
     if (work_is_moment(now))
-        return fired > 0 || count > 0;
-    return processed > 0 || fired > 0 || !(is_short || is_early);
+        return fired > 0 || seen_count > 0;
+    return processed > 0 || fired > 0 || !timing_must_ask(&p->timing);
 }
 
 /* Runs the rules on what `now` holds. False: the partition is in trouble or stopped. */
@@ -446,6 +454,8 @@ static bool compute(struct pipeline *p)
     }
     arena_reset(&p->replies, 1 << 20);
     p->is_renewed = false;
+    if (p->now.retry.is_fired)
+        processed = 1;
     if (processed == 0 && bridge_fired_count(p->bridge) == 0 && stopped != NULL) {
         forget_now(p);
         stop_at(p, stopped);
@@ -463,23 +473,6 @@ static bool compute(struct pipeline *p)
     p->now.count = processed;
     p->state = WORK_COMPUTED;
     return true;
-}
-
-/* How far time has come, for the batch that was put just now. */
-static void put_time(struct pipeline *p)
-{
-    double now_ms = redis_now_ms(p);
-    struct bridge_time time = {
-        .until_ms = p->now.until_ms,
-        .proven_ms = now_ms > 0 ? now_ms : (double)p->options.owner->redis_ms,
-    };
-    if (p->is_early) {
-        time.proven_ms = p->tick.exact_ms;
-        time.is_exact = true;
-    }
-    p->is_early = false;
-    p->tick.exact_ms = 0;
-    bridge_put_time(p->bridge, &time);
 }
 
 /* Gives `now` to the bridge. False: nothing may be run before ctl says so. */
@@ -500,8 +493,10 @@ static bool put_work(struct pipeline *p, double redis_ms)
             return false;
     }
     bridge_put_batch(p->bridge, entries, has_entries ? now->count : 0, p->clock_ms, redis_ms);
-    put_time(p);
+    timing_put(&p->timing, now->until_ms);
     blames_put_fired(&p->alone.blames, p->bridge);
+    if (now->retry.is_fired)
+        bridge_put_fired(p->bridge, &now->retry.fired);
     if (now->choice.is_alone)
         alone_put(&p->alone, p->options.book, p->bridge, entries, &now->choice);
     return true;
@@ -510,9 +505,9 @@ static bool put_work(struct pipeline *p, double redis_ms)
 /* Takes the next part of what was read. */
 static bool take_work(struct pipeline *p)
 {
-    if (p->tick.until_ms > 0) { /* the tail: older than anything that came since */
-        p->now = (struct work){.until_ms = p->tick.until_ms};
-        return put_work(p, p->tick.until_ms);
+    if (timing_moment(&p->timing) > 0) { /* older than anything that came since */
+        p->now = (struct work){.until_ms = timing_moment(&p->timing)};
+        return put_work(p, p->now.until_ms);
     }
     if (p->batch != NULL && p->next == p->batch->count) {
         read_batch_release(p->batch);
@@ -526,7 +521,7 @@ static bool take_work(struct pipeline *p)
     }
     if (p->batch == NULL)
         return false;
-    p->tick.is_stale = true;
+    timing_pass(&p->timing);
     struct read_batch *batch = p->batch;
     read_batch_keep(batch);
     p->now = (struct work){.batch = batch, .first = p->next, .count = batch->count - p->next};
@@ -539,7 +534,7 @@ static bool take_work(struct pipeline *p)
         retry_init(&p->now.retry, p->options.book, &batch->entries[p->next],
                    was_refused ? p->refused_letter : NULL);
     }
-    if (put_work(p, batch->is_inbox ? 0 : redis_now_ms(p)))
+    if (put_work(p, batch->is_inbox ? 0 : timing_redis_ms(&p->timing)))
         return true;
     work_forget(&p->now);
     return false;
@@ -550,39 +545,19 @@ static bool may_compute(const struct pipeline *p)
     return !p->is_holding && !p->is_parting && !p->is_stopped && !p->is_full;
 }
 
-/* Must be known before anything is computed. */
-static bool must_ask(const struct pipeline *p)
-{
-    return p->pages.is_wanted || (p->is_early && p->tick.exact_ms == 0);
-}
-
-/* True: it is on its way. */
-static bool ask_first(struct pipeline *p)
-{
-    if (p->pages.is_wanted && pages_ask(&p->pages)) {
-        p->is_starved = false;
-        return true;
-    }
-    assert(!p->is_starved);
-    if (p->is_early && p->tick.exact_ms == 0) {
-        tick_ask(&p->tick);
-        return true;
-    }
-    return false;
-}
-
 static bool compute_next(struct pipeline *p)
 {
     do {
-        if (!may_compute(p) || must_ask(p) || !take_work(p))
+        if (!may_compute(p) || timing_must_ask(&p->timing) || !take_work(p))
             return false;
-        if (work_is_letter(&p->now) && !p->now.retry.is_event) {
+        if (work_is_letter(&p->now) && !p->now.retry.is_event && !p->now.retry.is_fired) {
             p->state = WORK_COMPUTED;
             return true;
         }
         if (!compute(p))
             return false;
-    } while (p->state == WORK_NONE && !must_ask(p)); /* it was a rehearsal, or an empty moment */
+    } while (p->state == WORK_NONE &&
+             !timing_must_ask(&p->timing)); /* it was a rehearsal, or an empty moment */
     return true;
 }
 
@@ -669,42 +644,9 @@ static void tell_refused(struct pipeline *p)
     while (commit_refused_next(p->commit, &cursor, &place, &message)) {
         struct bridge_described texts;
         struct letter letter = {.reason = "refused", .message = message, .key = ""};
-        if (p->flight.retry.is_command) {
-            retry_describe(&p->flight.retry, &letter);
-        } else {
-            const struct effect *effect = &p->sealed.effects[place];
-            const struct batch_entry *entry = work_entry(&p->flight, &p->sealed, effect->entry);
-            bridge_describe(p->bridge, p->flight.book, entry, effect->rule, &letter, &texts);
-            letter.payload = p->sealed.out.data + effect->at;
-            letter.payload_len = effect->len;
-            if (!work_is_letter(&p->flight))
-                letter.attempts = 1;
-        }
+        work_describe_refused(&p->flight, &p->sealed, p->bridge, place, &letter, &texts);
         owed_add(&p->owed, &letter);
         p->wants_commit = true;
-    }
-}
-
-static void tell_complaints(struct pipeline *p)
-{
-    size_t cursor = 0;
-    const char *message, *what;
-    struct owner *o = p->options.owner;
-    while ((what = commit_complaint_next(p->commit, &cursor, &message)) != NULL) {
-        if (strncmp(what, "XGROUP|", 7) ==
-            0) { /* only a display: made anew by the next commit, or moved, if it exists */
-            const char *name = strchr(what, ' ') + 1;
-            struct source *s = owner_find_source(o, name, strlen(name));
-            if (s != NULL)
-                s->has_group = strncmp(message, "BUSYGROUP", 9) == 0;
-            continue;
-        }
-        struct error why;
-        error_set(&why, ERROR_FATAL_REPLY,
-                  "Redis refused a write to one of the engine's own keys (%s): %s; delete or "
-                  "rename what stands there",
-                  what, message);
-        p->callbacks.on_fatal(p->context, &why);
     }
 }
 
@@ -733,18 +675,8 @@ void pipeline_blame(struct pipeline *p, const struct blame *blame)
 
 static void land(struct pipeline *p)
 {
-    struct owner *o = p->options.owner;
-    uint64_t events = 0;
-    for (size_t i = 0; i < o->source_count; i++) {
-        struct source *s = o->sources[i];
-        if (s->sent_count == 0)
-            continue;
-        events += s->sent_count;
-        s->committed = s->sent;
-        s->read = s->read < 0 ? -1 : s->read + (int64_t)s->sent_count;
-        s->ahead -= s->sent_count < s->ahead ? s->sent_count : s->ahead;
-        s->sent_count = 0;
-    }
+    struct error why;
+    uint64_t events = transaction_land(p->options.owner);
     p->counts.events += events;
     p->counts.commits++;
     if (p->options.slot != NULL) {
@@ -754,7 +686,8 @@ static void land(struct pipeline *p)
     /* Letters that came in while the commit was in flight stand behind those that it took along. */
     owed_clear(&p->owed);
     tell_refused(p);
-    tell_complaints(p);
+    for (size_t cursor = 0; transaction_next_fault(p->commit, p->options.owner, &cursor, &why);)
+        p->callbacks.on_fatal(p->context, &why);
     if (work_is_some(&p->flight))
         bridge_forget_refusals(p->bridge);
     land_alone(p);
@@ -812,7 +745,7 @@ static double sweep_clock(const struct pipeline *p)
     /* At the tail, time passes by Redis' clock; in the middle of a backlog it stands at the
      * position. */
     bool is_at_tail = p->batch == NULL && p->state == WORK_NONE;
-    double now = redis_now_ms(p), watermark;
+    double now = timing_redis_ms(&p->timing), watermark;
     if (bridge_watermark(p->bridge, p->sweep.rule, &watermark))
         return watermark;
     return is_at_tail && now > p->clock_ms ? now : p->clock_ms;
@@ -841,90 +774,16 @@ static void on_sweep_timer(void *context)
     step(p);
 }
 
-/* ── time ────────────────────────────────────────────────────────────────────────────────────── */
+/* ── moving on ───────────────────────────────────────────────────────────────────────────────── */
 
 /* Nothing moves but time. */
-static bool is_quiet(const struct pipeline *p)
+static bool is_quiet(void *context)
 {
-    return p->is_running && may_compute(p) && p->state == WORK_NONE && !must_ask(p) &&
-           (p->batch == NULL || p->next == p->batch->count) && !reader_has_entries(p->reader);
+    const struct pipeline *p = context;
+    return p->is_running && may_compute(p) && p->state == WORK_NONE &&
+           !timing_must_ask(&p->timing) && (p->batch == NULL || p->next == p->batch->count) &&
+           !reader_has_entries(p->reader);
 }
-
-/* At the end of each step. */
-static void plan_tick(struct pipeline *p)
-{
-    if (!is_quiet(p))
-        return;
-    double now_ms = redis_now_ms(p);
-    if (now_ms == 0)
-        now_ms = (double)p->options.owner->redis_ms;
-    tick_plan(&p->tick, bridge_wake_ms(p->bridge), now_ms);
-}
-
-static void on_due(void *context)
-{
-    struct pipeline *p = context;
-    if (is_quiet(p) && !p->tick.is_looking && p->tick.until_ms == 0)
-        tick_look(&p->tick);
-}
-
-static void on_looked(void *context)
-{
-    struct pipeline *p = context;
-    if (p->tick.until_ms > 0 && !is_quiet(p))
-        p->tick.until_ms = 0; /* what came goes first */
-    step(p);
-}
-
-static void on_time(void *context, double redis_ms)
-{
-    struct pipeline *p = context;
-    p->redis_ahead_ms = redis_ms - (double)clock_now_us() / 1000;
-}
-
-static void on_loaded(void *context)
-{
-    step(context);
-}
-
-static void on_no_time(void *context, const struct reply *reply)
-{
-    trouble(context, "redis_later", reply->type == REPLY_ERROR ? reply->text : "no TIME", true);
-}
-
-static void on_refused_page(void *context, const struct reply *error)
-{
-    struct pipeline *p = context;
-    struct error why;
-    if (reply_means_later(error)) {
-        trouble(p, "redis_later", error->text, true);
-        return;
-    }
-    error_set(&why, ERROR_FATAL_REPLY, "Redis refuses to load timers: %s", error->text);
-    if (reply_is_error(error, "NOPERM"))
-        owner_explain_refusal(p->options.owner, error, "ZRANGEBYSCORE :timers:*", &why);
-    p->callbacks.on_fatal(p->context, &why);
-}
-
-static void on_foreign(void *context)
-{
-    struct pipeline *p = context;
-    log_repeat(LOG_ERROR, "timers_unreadable", "timers in Redis cannot be read and count as none",
-               "partition", p->options.name, NULL);
-}
-
-static void open_time(struct pipeline *p)
-{
-    static const struct tick_callbacks tick_callbacks = {
-        .on_due = on_due, .on_looked = on_looked, .on_time = on_time, .on_trouble = on_no_time};
-    static const struct pages_callbacks pages_callbacks = {
-        .on_loaded = on_loaded, .on_refused = on_refused_page, .on_foreign = on_foreign};
-    tick_init(&p->tick, p->options.loop, p->options.commit_link, p->options.owner, &tick_callbacks,
-              p);
-    pages_init(&p->pages, p->options.commit_link, p->bridge, &pages_callbacks, p);
-}
-
-/* ── moving on ───────────────────────────────────────────────────────────────────────────────── */
 
 static bool may_send(const struct pipeline *p)
 {
@@ -940,7 +799,7 @@ static void step(struct pipeline *p)
         return;
     p->is_stepping = true;
     for (;;) {
-        if (p->sweep.is_looking || pages_is_asking(&p->pages) || p->tick.is_asking)
+        if (p->sweep.is_looking || timing_is_asking(&p->timing))
             break;
         if (p->sweep.is_wanted && p->state == WORK_NONE && !p->is_holding && !p->is_parting &&
             !p->is_stopped) {
@@ -948,7 +807,8 @@ static void step(struct pipeline *p)
                 start_sweep(p);
             break; /* or when it is armed */
         }
-        if (p->state == WORK_NONE && may_compute(p) && must_ask(p) && ask_first(p))
+        if (p->state == WORK_NONE && may_compute(p) && timing_must_ask(&p->timing) &&
+            timing_ask(&p->timing))
             break;
         if (p->state == WORK_WAITING) {
             if (p->replies_came < p->state_replies + p->lookup_replies ||
@@ -957,7 +817,8 @@ static void step(struct pipeline *p)
         }
         if (p->state == WORK_NONE && !p->wants_commit) {
             bool goes_on = compute_next(p);
-            if (p->state == WORK_NONE && (goes_on || (may_compute(p) && must_ask(p))))
+            if (p->state == WORK_NONE &&
+                (goes_on || (may_compute(p) && timing_must_ask(&p->timing))))
                 continue;
             if ((!goes_on && !p->wants_commit) || p->state == WORK_WAITING)
                 break;
@@ -972,7 +833,7 @@ static void step(struct pipeline *p)
     if (!p->is_running)
         return;
     reader_read_on(p->reader);
-    plan_tick(p);
+    timing_plan(&p->timing);
     bool is_still = p->state == WORK_NONE && !commit_is_flying(p->commit);
     if (is_still && p->has_unverified && !loop_timer_is_started(p->clear_timer))
         loop_timer_start(p->clear_timer, CLEAR_AFTER_MS);

@@ -173,7 +173,7 @@ void transaction_add_groups(struct commit *commit, struct owner *o, bool has_new
         char id[STREAM_ID_TEXT], what[512];
         stream_id_format(s->sent_count > 0 ? s->sent : s->committed, id);
         snprintf(what, sizeof what, "XGROUP|%s %s", verb, s->name);
-        s->has_group = true; /* unless it is refused: tell_complaints */
+        s->has_group = true; /* unless it is refused: transaction_next_fault */
         struct buf *out = commit_add_command(commit, what);
         if (has_entries_read && s->read >= 0)
             command_append(out, "XGROUP", verb, s->name, o->options.group, id, "ENTRIESREAD",
@@ -181,4 +181,42 @@ void transaction_add_groups(struct commit *commit, struct owner *o, bool has_new
         else
             command_append(out, "XGROUP", verb, s->name, o->options.group, id, NULL);
     }
+}
+
+uint64_t transaction_land(struct owner *o)
+{
+    uint64_t events = 0;
+    for (size_t i = 0; i < o->source_count; i++) {
+        struct source *s = o->sources[i];
+        if (s->sent_count == 0)
+            continue;
+        events += s->sent_count;
+        s->committed = s->sent;
+        s->read = s->read < 0 ? -1 : s->read + (int64_t)s->sent_count;
+        s->ahead -= s->sent_count < s->ahead ? s->sent_count : s->ahead;
+        s->sent_count = 0;
+    }
+    return events;
+}
+
+bool transaction_next_fault(const struct commit *commit, struct owner *o, size_t *cursor,
+                            struct error *why)
+{
+    const char *message, *what;
+    while ((what = commit_complaint_next(commit, cursor, &message)) != NULL) {
+        if (strncmp(what, "XGROUP|", 7) == 0) {
+            /* Only a display: made anew by the next commit, or moved, if it exists. */
+            const char *name = strchr(what, ' ') + 1;
+            struct source *s = owner_find_source(o, name, strlen(name));
+            if (s != NULL)
+                s->has_group = strncmp(message, "BUSYGROUP", 9) == 0;
+            continue;
+        }
+        error_set(why, ERROR_FATAL_REPLY,
+                  "Redis refused a write to one of the engine's own keys (%s): %s; delete or "
+                  "rename what stands there",
+                  what, message);
+        return true;
+    }
+    return false;
 }

@@ -41,4 +41,12 @@ void transaction_add_positions(struct transaction *t, struct commit *commit, str
 void transaction_add_groups(struct commit *commit, struct owner *o, bool has_new_sources,
                             bool has_entries_read);
 
+/* It has landed: the sources stand where it says. Returns how many entries it was about. */
+uint64_t transaction_land(struct owner *o);
+
+/* What Redis refused of the engine's own commands in it, and nobody can work without; false: no
+ * more. `*cursor` starts at 0. */
+bool transaction_next_fault(const struct commit *commit, struct owner *o, size_t *cursor,
+                            struct error *why);
+
 #endif

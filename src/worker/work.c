@@ -51,3 +51,20 @@ bool work_advance(const struct work *work)
     }
     return work->count > 0;
 }
+
+void work_describe_refused(const struct work *work, const struct sealed_batch *sealed,
+                           const struct bridge *bridge, uint32_t place, struct letter *letter,
+                           struct bridge_described *texts)
+{
+    if (work->retry.is_command) {
+        retry_describe(&work->retry, letter);
+        return;
+    }
+    const struct effect *effect = &sealed->effects[place];
+    bridge_describe(bridge, work->book, work_entry(work, sealed, effect->entry), effect->rule,
+                    letter, texts);
+    letter->payload = sealed->out.data + effect->at;
+    letter->payload_len = effect->len;
+    if (!work_is_letter(work))
+        letter->attempts = 1;
+}

@@ -31,6 +31,12 @@ struct batch_entry *work_first_entry(struct work *work);
 const struct batch_entry *work_entry(const struct work *work, const struct sealed_batch *sealed,
                                      uint32_t entry);
 
+/* Fills the letter about an effect of it, by its place among them, that Redis refused inside EXEC.
+ */
+void work_describe_refused(const struct work *work, const struct sealed_batch *sealed,
+                           const struct bridge *bridge, uint32_t place, struct letter *letter,
+                           struct bridge_described *texts);
+
 /* It is sent: moves the sources of its entries. True: there was something to move. */
 bool work_advance(const struct work *work);
 

@@ -211,7 +211,7 @@ static void set_clock(struct worker *w, const struct reply *time)
         return;
     double redis_ms = (double)reply_number(time->elements[0], 0) * 1000 +
                       (double)reply_number(time->elements[1], 0) / 1000;
-    w->home.redis_ahead_ms = redis_ms - (double)clock_now_ms();
+    w->home.redis_ahead_ms = redis_ms - (double)clock_now_us() / 1000;
     for (size_t i = 0; i < w->share_count; i++)
         if (share_partition(w->shares[i]) != NULL)
             partition_set_clock(share_partition(w->shares[i]), w->home.redis_ahead_ms);
