@@ -1,6 +1,8 @@
 -- What README.md shows is tried as it stands there.
+require "spec.support.runtime"
 local files = require "spec.support.files"
 local program = require "spec.support.program"
+local testing = require "tidemill.testing"
 
 describe("README.md", function()
   local text = files.read_file "README.md"
@@ -28,6 +30,29 @@ describe("README.md", function()
     assert.same({ 0, "", "" }, { code, out, err })
   end)
 
+  it("has rules of time without mistakes", function()
+    local folder, count = files.temp_folder(), 0
+    files.make_folder(folder .. "/rules")
+    for body in text:gmatch "```lua\n(%-%- rules/.-)```" do
+      files.write_file(folder .. "/rules/" .. body:match "^%-%- rules/([%w_]+%.lua): ", body)
+      count = count + 1
+    end
+    assert.equal(3, count)
+    local code, out, err = program.run({ "check", "rules" }, { folder = folder })
+    assert.same({ 0, "", "" }, { code, out, err })
+  end)
+
+  it("has a ring that counts", function()
+    local kit = testing.load { ["ring.lua"] = ([[
+      local tidemill = require "tidemill"
+      local window = tidemill.window
+      return tidemill.rule { stream = "payment", on_event = function(event, ctx) %s end }]]):format(block("lua", "window%.ring")) }
+    for _ = 1, 10 do kit:event("payment", { amount = 1 }) end
+    assert.same({}, kit:letters())
+    kit:event("payment", { amount = 1 })
+    assert.equal("too much", kit:letters()[1].message)
+  end)
+
   -- Lines of sh, with the program under test and a folder of our own instead of /tmp/shop.
   local function try(folder, lines, deadline_s)
     lines = lines:gsub("/tmp/shop", folder .. "/shop"):gsub("%f[%w]tidemill ", '"$tidemill" ')
@@ -39,7 +64,7 @@ describe("README.md", function()
     local run, tail, send = block("sh", "%-%-embedded"):match "^([^\n]+)\n([^\n]+)\n([^\n]+)\n$"
     assert.is_truthy(send)
     local rest = ""
-    for _, pattern in ipairs { "state list", "dlq list", "^tidemill status" } do
+    for _, pattern in ipairs { "state list", "timers list", "dlq list", "^tidemill status" } do
       rest = rest .. block("sh", pattern) .. "\n"
     end
     rest = rest:gsub("tidemill dlq show ID\n", "") -- ID stands for one
