@@ -1,4 +1,3 @@
-local bit = require "bit"
 local ffi = require "ffi"
 local codec = require "spec.support.codec"
 local header = require "spec.support.header"
@@ -399,5 +398,349 @@ describe("loading", function()
     assert.same(expected, taken)
     assert.equal(5, rounds) -- HLEN and four pages
     assert.same({}, redis:value(queue_key(1, WALL)))
+  end)
+end)
+
+-- ── against a model ──
+
+-- What is pending, in plain tables: by queue ("rule:kind"), by member.
+local Model = {}
+Model.__index = Model
+
+local function new_model()
+  return setmetatable({ queues = {}, heaps = {}, undo = {} }, Model)
+end
+
+function Model:queue(rule, kind)
+  local place = rule * 3 + kind
+  self.queues[place] = self.queues[place] or {}
+  return self.queues[place]
+end
+
+function Model:put(queue, key, timer)
+  self.undo[#self.undo + 1] = { queue, key, queue[key] or false }
+  queue[key] = timer
+  if timer then self:push(queue, timer) end
+end
+
+function Model:set(rule, kind, key, name, due, payload)
+  local text = member(key, name)
+  if kind ~= WINDOW then self:cancel(rule, kind, key, name) end
+  self:put(self:queue(rule, kind), text, { due = due, key = key, name = name, payload = payload, member = text })
+end
+
+function Model:cancel(rule, kind, key, name)
+  local text = member(key, name)
+  for each = kind == WINDOW and WINDOW or WALL, kind == WINDOW and WINDOW or EVENT do
+    if self:queue(rule, each)[text] then self:put(self:queue(rule, each), text, nil) end
+  end
+end
+
+function Model:find(rule, kind, key, name)
+  local text = member(key, name)
+  if kind == WINDOW then return self:queue(rule, kind)[text] end
+  return self:queue(rule, WALL)[text] or self:queue(rule, EVENT)[text]
+end
+
+local function is_before(a, b)
+  return a.due < b.due or a.due == b.due and a.member < b.member
+end
+
+-- The earliest of each queue: a heap of all that ever came, from which `first` takes what is not pending any more.
+function Model:push(queue, timer)
+  local heap = self.heaps[queue] or {}
+  self.heaps[queue] = heap
+  local at = #heap + 1
+  while at > 1 and is_before(timer, heap[math.floor(at / 2)]) do
+    heap[at] = heap[math.floor(at / 2)]
+    at = math.floor(at / 2)
+  end
+  heap[at] = timer
+end
+
+local function pop(heap)
+  local last, at = table.remove(heap), 1
+  while at * 2 <= #heap do
+    local child = at * 2
+    if child < #heap and is_before(heap[child + 1], heap[child]) then child = child + 1 end
+    if not is_before(heap[child], last) then break end
+    heap[at] = heap[child]
+    at = child
+  end
+  if #heap > 0 then heap[at] = last end
+end
+
+function Model:first(rule, kind)
+  local queue = self:queue(rule, kind)
+  local heap = self.heaps[queue]
+  while heap and heap[1] and queue[heap[1].member] ~= heap[1] do pop(heap) end
+  return heap and heap[1]
+end
+
+function Model:discard()
+  for i = #self.undo, 1, -1 do
+    local queue, key, timer = unpack(self.undo[i])
+    queue[key] = timer or nil
+    if timer then self:push(queue, timer) end
+  end
+  self.undo = {}
+end
+
+-- Redis holds exactly this.
+function Model:compare(redis, where)
+  for rule = 0, 3 do
+    local payloads = {}
+    for kind = WALL, WINDOW do
+      local zset, pending = redis:value(queue_key(rule, kind)), self:queue(rule, kind)
+      for text, timer in pairs(pending) do
+        assert(zset[text] == timer.due, "Redis has another due time, " .. where)
+        payloads[text] = payloads[text] or timer.payload
+      end
+      for text in pairs(zset) do assert(pending[text], "Redis has too many, " .. where) end
+    end
+    local hash = redis:value(data_key(rule))
+    for text, payload in pairs(payloads) do assert(hash[text] == payload, "Redis has another payload, " .. where) end
+    for text in pairs(hash) do assert(payloads[text], "Redis has an orphan, " .. where) end
+  end
+end
+
+describe("timers against a model", function()
+  -- options: keys (how many), is_wide (all as often), fill (timers that Redis has at first), rounds, spread (of due times),
+  -- changes (most in a batch), and of ten: payloads, takes (1 … 3)
+  local function play(seed, options)
+    local draw, where = runtime.generator(seed), "seed " .. seed
+    local t, redis, model = create(), new_redis(), new_model()
+    local clock, counts = 1000, { taken = 0, short = 0, unknown = 0, known = 0, stale = 0, discarded = 0, cut = 0 }
+    local attended = {}
+
+    local function key_of(i)
+      return (i % 13 == 0 and "a\0b" or i % 7 == 0 and "\0" or "k") .. i
+    end
+
+    local function payload_of()
+      return draw(10) <= options.payloads and ("p"):rep(draw(40) - 1) .. draw(1000) or nil
+    end
+
+    for i = 1, options.fill do
+      local kind = draw(20) == 1 and EVENT or draw(20) == 1 and WINDOW or WALL
+      model:set(1, kind, key_of(i), "n", clock + draw(options.spread), kind ~= WINDOW and payload_of() or nil)
+    end
+    for rule = 0, 3 do
+      for kind = WALL, WINDOW do
+        for text, timer in pairs(model:queue(rule, kind)) do
+          redis:value(queue_key(rule, kind))[text] = timer.due
+          if timer.payload then redis:value(data_key(rule))[text] = timer.payload end
+        end
+      end
+    end
+    model.undo = {}
+
+    local function attend(rule, kind, is)
+      attended[rule * 3 + kind] = is
+      t:attend(rule, kind, is)
+    end
+    for rule = 1, 2 do
+      for kind = WALL, WINDOW do attend(rule, kind, true) end
+    end
+
+    -- What nexts say is never later than what is pending, and exact where enough is known.
+    local function compare_nexts()
+      local least = huge
+      for rule = 1, 2 do
+        for kind = WALL, WINDOW do
+          local next_ms, first = t:next(rule, kind), nil
+          if attended[rule * 3 + kind] then
+            first = model:first(rule, kind)
+            assert(next_ms <= (first and first.due or huge), where)
+            assert(t:is_short(rule, kind) or next_ms == (first and first.due or huge), where)
+          else
+            assert(next_ms == huge and not t:is_short(rule, kind), where)
+          end
+          if kind == WALL then least = math.min(least, next_ms) end
+        end
+      end
+      assert(t:next_wall() == least, where)
+    end
+
+    local function draw_timer()
+      local is_any = options.is_wide or draw(3) == 1
+      local i = draw(is_any and options.keys or math.ceil(options.keys / 20))
+      local kind = draw(4) == 1 and WINDOW or draw(3) == 1 and EVENT or WALL
+      return draw(12) == 1 and draw(4) - 1 or 1, kind, key_of(i), draw(5) == 1 and "m" or "n"
+    end
+
+    local function set()
+      local rule, kind, key, name = draw_timer()
+      local far = draw(3)
+      local due = clock + (far == 1 and draw(3) or far == 2 and draw(options.spread) or options.spread + draw(options.spread))
+      local payload = kind ~= WINDOW and payload_of() or nil
+      local old = model:find(rule, kind, key, name)
+      if old and draw(4) == 1 then due, payload = old.due, old.payload end
+      t:set(rule, kind, key, name, due, payload)
+      model:set(rule, kind, key, name, due, payload)
+      assert(t:find(rule, kind, key, name) == due, where)
+    end
+
+    local function cancel()
+      local rule, kind, key, name = draw_timer()
+      t:cancel(rule, kind, key, name)
+      model:cancel(rule, kind, key, name)
+      assert(t:find(rule, kind, key, name) == NONE, where)
+    end
+
+    local function find()
+      local rule, kind, key, name = draw_timer()
+      local found, pending = t:find(rule, kind, key, name), model:find(rule, kind, key, name)
+      if found == UNKNOWN then
+        counts.unknown = counts.unknown + 1
+      else
+        counts.known = counts.known + 1
+        assert(found == (pending and pending.due or NONE), where)
+      end
+    end
+
+    local held = {} -- what was taken, read again at the end of the batch
+    local function take()
+      local rule, kind = draw(10) == 1 and 2 or 1, draw(4) == 1 and WINDOW or draw(4) == 1 and EVENT or WALL
+      local first, out = model:first(rule, kind), ffi.new "struct timer"
+      local key, name, due, payload = t:take(rule, kind, out)
+      if not key then
+        assert(not first or not attended[rule * 3 + kind] or t:is_short(rule, kind), where)
+        counts.short = counts.short + 1
+        return
+      end
+      assert(first and first.key == key and first.name == name and first.due == due and first.payload == payload, where)
+      model:put(model:queue(rule, kind), first.member, nil)
+      held[#held + 1] = { out, first }
+      clock = math.max(clock, due)
+      counts.taken = counts.taken + 1
+    end
+
+    local function compare_held()
+      for _, one in ipairs(held) do
+        local out, first = one[1], one[2]
+        assert(ffi.string(out.key, out.key_len) == first.key and ffi.string(out.name, out.name_len) == first.name, where)
+        assert((out.payload ~= nil and ffi.string(out.payload, out.payload_len) or nil) == first.payload, where)
+      end
+      held = {}
+    end
+
+    local function batch()
+      for _ = 1, draw(options.changes) do
+        local what = draw(10)
+        if what <= 2 then cancel() elseif what == 3 then find() elseif what <= 10 - options.takes then set() else take() end
+      end
+      compare_held()
+      compare_nexts()
+    end
+
+    local function seal()
+      for _, argv in ipairs(t:commands()) do assert(redis:run(argv) == ":0\r\n") end
+      C.timers_seal(t.handle)
+      model.undo = {}
+    end
+
+    local function discard()
+      counts.discarded = counts.discarded + 1
+      t:discard()
+      model:discard()
+    end
+
+    -- The answers come only when a batch is under way, or over: they are not used.
+    local function load_late()
+      local replies = {}
+      for i, argv in ipairs(t:wants()) do replies[i] = redis:run(argv) end
+      batch()
+      local is_sealed = draw(2) == 1
+      if is_sealed then seal() end
+      for i, bytes in ipairs(replies) do assert(t:reply(i - 1, bytes), where) end
+      counts.stale = counts.stale + #replies
+      if not is_sealed then discard() end
+    end
+
+    for round = 1, options.rounds do
+      local count = t:count()
+      t:begin()
+      if t:count() < count then counts.cut = counts.cut + 1 end
+      batch()
+      local ending = draw(10)
+      if ending == 1 then
+        discard()
+        batch()
+        discard()
+      elseif ending == 2 then
+        discard()
+      elseif ending == 3 and not options.is_wide and draw(2) == 1 then
+        t:drop()
+        model:discard()
+      else
+        seal()
+      end
+      compare_nexts()
+      local loading = draw(8)
+      if loading == 1 then
+        load_late()
+      elseif loading == 2 then
+        assert(select(2, t:load_once(redis)), where)
+      elseif loading > 3 then
+        assert(t:load(redis), where)
+        for rule = 1, 2 do
+          for kind = WALL, WINDOW do assert(not t:is_short(rule, kind), where) end
+        end
+      end
+      compare_nexts()
+      if draw(40) == 1 then
+        local kind = draw(3) - 1
+        attend(2, kind, not attended[6 + kind])
+      end
+      clock = clock + draw(options.spread) / options.rounds
+      clock = clock - clock % 1
+      if round % 20 == 0 then model:compare(redis, where) end
+      redis.log = {}
+    end
+
+    -- All that is left is taken in order.
+    repeat
+      t:load(redis)
+      t:begin()
+      while t:take(1, WALL) do
+        model:put(model:queue(1, WALL), model:first(1, WALL).member, nil)
+        if draw(300) == 1 then break end
+      end
+      seal()
+    until not model:first(1, WALL)
+    model:compare(redis, where)
+    return counts
+  end
+
+  local function add(sums, counts)
+    for name, count in pairs(counts) do sums[name] = (sums[name] or 0) + count end
+  end
+
+  -- That what is to be shown has happened at all.
+  local function expect_most(sums, least)
+    for name, count in pairs(least) do
+      assert.is_true(sums[name] > count, ("%s: only %d"):format(name, sums[name]))
+    end
+  end
+
+  it("take in order, and leave in Redis what they say, over few timers", function()
+    local seed, sums = runtime.seed(), {}
+    print("timers_spec: seed " .. seed)
+    for i = 0, 19 do
+      add(sums, play(seed + i, { keys = 30, fill = i % 2 * 20, rounds = 150, spread = 40, payloads = i % 4 * 2, changes = 30,
+        takes = 3 }))
+    end
+    expect_most(sums, { taken = 5000, short = 1000, known = 2000, unknown = 100, stale = 100, discarded = 500 })
+  end)
+
+  it("take in order, and leave in Redis what they say, over many pages", function()
+    local seed, sums = runtime.seed(), {}
+    for i = 0, 3 do
+      local is_full = i % 2 == 0
+      add(sums, play(seed + i, { keys = is_full and 14000 or 60000, fill = is_full and 12000 or 0, rounds = 60, spread = i < 2 and 20 or 5000,
+        payloads = i, changes = is_full and 200 or 2500, takes = is_full and 3 or 1, is_wide = not is_full }))
+    end
+    expect_most(sums, { taken = 5000, short = 500, known = 1000, unknown = 500, discarded = 20, cut = 0 })
   end)
 end)
