@@ -548,9 +548,9 @@ describe("timers against a model", function()
       local least = huge
       for rule = 1, 2 do
         for kind = WALL, WINDOW do
-          local next_ms, first = t:next(rule, kind), nil
+          local next_ms = t:next(rule, kind)
           if attended[rule * 3 + kind] then
-            first = model:first(rule, kind)
+            local first = model:first(rule, kind)
             assert(next_ms <= (first and first.due or huge), where)
             assert(t:is_short(rule, kind) or next_ms == (first and first.due or huge), where)
           else
@@ -738,8 +738,8 @@ describe("timers against a model", function()
     local seed, sums = runtime.seed(), {}
     for i = 0, 3 do
       local is_full = i % 2 == 0
-      add(sums, play(seed + i, { keys = is_full and 14000 or 60000, fill = is_full and 12000 or 0, rounds = 60, spread = i < 2 and 20 or 5000,
-        payloads = i, changes = is_full and 200 or 2500, takes = is_full and 3 or 1, is_wide = not is_full }))
+      add(sums, play(seed + i, { keys = is_full and 14000 or 60000, fill = is_full and 12000 or 0, rounds = 60,
+        spread = i < 2 and 20 or 5000, payloads = i, changes = is_full and 200 or 2500, takes = is_full and 3 or 1, is_wide = not is_full }))
     end
     expect_most(sums, { taken = 5000, short = 500, known = 1000, unknown = 500, discarded = 20, cut = 0 })
   end)

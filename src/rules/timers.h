@@ -60,8 +60,8 @@ double timers_next_wall(const struct timers *t);
 /* Begins a batch: what is far beyond use is forgotten, and the horizon moves to it. */
 void timers_begin(struct timers *t);
 
-/* Sets or replaces. `payload` NULL: none. A wall timer replaces an event timer, and the other way.
- */
+/* Sets or replaces. A due time is whole ms, at most 2^53; others are brought there. `payload` NULL:
+ * none; windows have none. A wall timer replaces an event timer, and the other way. */
 void timers_set(struct timers *t, uint32_t rule, enum timer_kind kind, const char *key,
                 size_t key_len, const char *name, size_t name_len, double due_ms,
                 const char *payload, size_t payload_len);
@@ -104,8 +104,11 @@ struct timer_names {
 uint32_t timers_commands(struct timers *t, const struct timer_names *names, struct buf *out);
 
 /* Commands that load what is missing: a page of each attended queue that has become short, or the
- * payloads of the pages that came last. Returns how many replies to expect; 0: nothing is missing.
- * Each reply, in order, goes to timers_take_reply; then ask again. Only while no batch is open.  */
+ * payloads of the pages that came last. A page is also asked for while there is still something to
+ * take, so that the next batch need not wait. Returns how many replies to expect; 0: nothing is
+ * missing. Each reply, in order, goes to timers_take_reply; then ask again. Only while no change is
+ * open; the next batch waits for the replies, too: once something has changed they are not used,
+ * and asked for again. */
 uint32_t timers_wants(struct timers *t, const struct timer_names *names, struct buf *out);
 /* False: Redis holds something else there than a queue of ours (what counts as empty). */
 bool timers_take_reply(struct timers *t, uint32_t number, const struct reply *reply);
