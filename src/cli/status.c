@@ -1,6 +1,7 @@
 /* status.c: `tidemill status`: asks the running engine over its control socket (supervisor/report.h
  * says what it answers). */
 #include "base/terminal.h"
+#include "base/utc.h"
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/table.h"
@@ -20,7 +21,9 @@ static void add_cell(struct table *table, const struct token *map, const char *n
         table_add(table, value->bytes, value->len);
         return;
     }
-    if (value != NULL && value->type == TOKEN_NUMBER)
+    if (value != NULL && value->type == TOKEN_NUMBER && strcmp(name, "watermark") == 0)
+        utc_format(value->number > 0 ? (uint64_t)value->number : 0, text);
+    else if (value != NULL && value->type == TOKEN_NUMBER)
         snprintf(text, sizeof text, "%.0f", value->number);
     else if (value != NULL && (value->type == TOKEN_TRUE || value->type == TOKEN_FALSE))
         snprintf(text, sizeof text, "%s", value->type == TOKEN_TRUE ? "yes" : "no");
@@ -52,6 +55,34 @@ static void show_list(struct buf *out, const struct token *list, const char *con
         add_row(&table, item, names);
     table_print(&table, out, 0, terminal_has_colour(STDOUT_FILENO));
     table_fini(&table);
+}
+
+static bool has_time(const struct token *rules)
+{
+    const struct token *rule = rules + 1;
+    for (uint32_t i = 0; rules != NULL && i < rules->len; i++, rule += rule->size) {
+        const struct token *watermark = answer_find(rule, "watermark"),
+                           *late = answer_find(rule, "late");
+        if ((watermark != NULL && watermark->type == TOKEN_NUMBER) ||
+            (late != NULL && late->type == TOKEN_NUMBER && late->number > 0))
+            return true;
+    }
+    return false;
+}
+
+/* A row a rule; what it says of event time only when one has any. */
+static void show_rules(struct buf *out, const struct token *rules)
+{
+    static const char *const names[] = {
+        "name",     "version",     "file", "events",    "failed",           "skipped", "failing",
+        "fed_back", "rolled_back", "late", "watermark", "watermark_lag_ms", NULL};
+    static const char *const heads[] = {"RULE",        "VERSION", "FILE",      "EVENTS",
+                                        "FAILED",      "SKIPPED", "FAILING",   "FED BACK",
+                                        "ROLLED BACK", "LATE",    "WATERMARK", "BEHIND MS"};
+    static const char *const timeless[] = {"name",        "version", "file",    "events",
+                                           "failed",      "skipped", "failing", "fed_back",
+                                           "rolled_back", NULL};
+    show_list(out, rules, has_time(rules) ? names : timeless, heads);
 }
 
 /* A row a stream, of all partitions. */
@@ -93,12 +124,6 @@ static void show_problems(struct buf *out, const struct token *problems)
 
 static void show(struct buf *out, const struct token *status)
 {
-    static const char *const rule_names[] = {"name",        "version", "file",    "events",
-                                             "failed",      "skipped", "failing", "fed_back",
-                                             "rolled_back", NULL};
-    static const char *const rule_heads[] = {"RULE",    "VERSION",  "FILE",
-                                             "EVENTS",  "FAILED",   "SKIPPED",
-                                             "FAILING", "FED BACK", "ROLLED BACK"};
     static const char *const partition_names[] = {"name",    "state",      "events_per_s",
                                                   "events",  "effects",    "letters",
                                                   "commits", "state_keys", NULL};
@@ -124,7 +149,7 @@ static void show(struct buf *out, const struct token *status)
     buf_append_text(out, "\n\n");
     show_list(out, answer_find(status, "workers"), worker_names, worker_heads);
     buf_append_text(out, "\n");
-    show_list(out, answer_find(status, "rules"), rule_names, rule_heads);
+    show_rules(out, answer_find(status, "rules"));
     show_problems(out, answer_find(status, "problems"));
     buf_append_text(out, "\n");
     const struct token *partitions = answer_find(status, "partitions");

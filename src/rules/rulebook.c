@@ -443,7 +443,8 @@ void rulebook_inherit(struct rulebook *book, struct rulebook *from)
         lua_pushnumber(L, (lua_Number)rule.skipped);
         lua_pushnumber(L, (lua_Number)rule.events);
         lua_pushnumber(L, (lua_Number)rule.fed_back);
-        (void)vm_call(book->vm, 5, 0, NULL);
+        lua_pushnumber(L, (lua_Number)rule.late);
+        (void)vm_call(book->vm, 6, 0, NULL);
     }
 }
 

@@ -1,5 +1,6 @@
-/* report.c: see report.h. It knows of rules only that they have a name and a version, and that
- * their numbers are counts: so what a worker tells more of them needs nothing here. */
+/* report.c: see report.h. It knows of rules only that they have a name and a version, a watermark,
+ * and that their other numbers are counts: so what a worker tells more of them needs nothing here.
+ */
 #include "supervisor/report.h"
 
 #include "base/escape.h"
@@ -113,21 +114,38 @@ static const struct token *find_rule(const struct answer *answer, const struct t
     return NULL;
 }
 
-/* One field of a rule over all workers: numbers are added, true wins, else the first's. */
+/* Numbers of the workers that make one of all. */
+enum merging { MERGE_SUM, MERGE_LEAST, MERGE_MOST };
+
+static enum merging merging_of(const char *name)
+{
+    return strcmp(name, "watermark") == 0          ? MERGE_LEAST
+           : strcmp(name, "watermark_lag_ms") == 0 ? MERGE_MOST
+                                                   : MERGE_SUM;
+}
+
+static double merge(enum merging merging, double a, double b)
+{
+    return merging == MERGE_SUM ? a + b : (a < b) == (merging == MERGE_LEAST) ? a : b;
+}
+
+/* One field of a rule over all workers: numbers become one, true wins, else the first's. */
 static void write_field(struct buf *out, const struct answer *answers, size_t count,
                         const struct token *rule, const char *name, const struct token *first)
 {
-    double sum = 0;
-    bool is_true = false;
+    double number = 0;
+    bool has_number = false, is_true = false;
     for (size_t i = 0; i < count; i++) {
         const struct token *row = find_rule(&answers[i], rule);
         const struct token *value = row != NULL ? find(row, name) : NULL;
-        if (value != NULL && value->type == TOKEN_NUMBER)
-            sum += value->number;
+        if (value != NULL && value->type == TOKEN_NUMBER) {
+            number = has_number ? merge(merging_of(name), number, value->number) : value->number;
+            has_number = true;
+        }
         is_true |= value != NULL && value->type == TOKEN_TRUE;
     }
-    if (first->type == TOKEN_NUMBER)
-        buf_printf(out, "%.17g", sum);
+    if (has_number)
+        buf_printf(out, "%.17g", number);
     else if (is_true)
         buf_append_text(out, "true");
     else

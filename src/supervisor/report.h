@@ -1,5 +1,6 @@
 /* report.h: the status of all workers as one (the contract of `tidemill status --json`): what
- * worker/status.h says of one worker, with `rules` added up, `partitions` of all, and
+ * worker/status.h says of one worker, with `rules` added up (the least watermark), `partitions` of
+ * all, and
  *
  *   "workers": [ { "pid", "up_ms", "restarts", "partitions", "responding", "refused"? } ]
  *   "problems": [ { "file", "line", "message" } ]   why the rules folder is not what runs

@@ -842,3 +842,14 @@ static void step(struct pipeline *p)
     if (p->is_holding && pipeline_is_idle(p))
         p->callbacks.on_idle(p->context);
 }
+
+bool pipeline_watermark(const struct pipeline *p, const char *rule, double *ms, double *lag_ms)
+{
+    uint32_t number = rulebook_rule_number(p->options.book, rule, strlen(rule));
+    double now_ms = timing_redis_ms(&p->timing), watermark_ms;
+    if (number == 0 || now_ms == 0 || !bridge_watermark(p->bridge, number, &watermark_ms))
+        return false;
+    *ms = watermark_ms;
+    *lag_ms = now_ms - watermark_ms;
+    return true;
+}

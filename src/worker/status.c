@@ -17,6 +17,26 @@ static void add_number(struct buf *json, const char *name, uint64_t number)
     buf_printf(json, "\"%s\":%llu", name, (unsigned long long)number);
 }
 
+/* The least of the partitions that are owned here. */
+static void add_watermark(const struct status *s, struct buf *json, const char *rule)
+{
+    double least_ms = 0, most_lag_ms = 0, ms, lag_ms;
+    bool has_one = false;
+    for (size_t i = 0; i < s->partition_count; i++) {
+        struct partition *p = s->partitions[i];
+        if (p == NULL || partition_phase(p) != PARTITION_OWNED ||
+            !pipeline_watermark(partition_pipeline(p), rule, &ms, &lag_ms))
+            continue;
+        least_ms = !has_one || ms < least_ms ? ms : least_ms;
+        most_lag_ms = !has_one || lag_ms > most_lag_ms ? lag_ms : most_lag_ms;
+        has_one = true;
+    }
+    if (has_one)
+        buf_printf(json, "\"watermark\":%.0f,\"watermark_lag_ms\":%.0f", least_ms, most_lag_ms);
+    else
+        buf_append_text(json, "\"watermark\":null,\"watermark_lag_ms\":null");
+}
+
 static void add_rules(struct status *s, struct buf *json)
 {
     buf_append_text(json, "\"rules\":[");
@@ -41,8 +61,12 @@ static void add_rules(struct status *s, struct buf *json)
         buf_append_text(json, ",");
         add_number(json, "skipped", rule.skipped);
         buf_append_text(json, ",");
+        add_number(json, "late", rule.late);
+        buf_append_text(json, ",");
         add_number(json, "fed_back", rule.fed_back);
-        buf_printf(json, ",\"failing\":%s}", rule.is_failing ? "true" : "false");
+        buf_printf(json, ",\"failing\":%s,", rule.is_failing ? "true" : "false");
+        add_watermark(s, json, rule.name);
+        buf_append_text(json, "}");
     }
     buf_append_text(json, "]");
 }
@@ -99,7 +123,7 @@ void status_add_partition(struct status *s, struct buf *json, struct partition *
     const struct owner *o = partition_owner(p);
     enum partition_phase phase = partition_phase(p);
     pipeline_count(partition_pipeline(p), &counts);
-    buf_append_text(json, s->partitions++ > 0 ? ",{" : "{");
+    buf_append_text(json, s->written++ > 0 ? ",{" : "{");
     add_text(json, "name", partition_name(p));
     buf_append_text(json, ",");
     add_text(json, "state",

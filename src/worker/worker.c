@@ -592,15 +592,22 @@ void worker_take_edition(struct worker *w, struct edition *edition, reload_done_
 
 void worker_status(struct worker *w, struct buf *json)
 {
+    struct partition **partitions = calloc(w->share_count + 1, sizeof *partitions);
+    if (partitions == NULL)
+        abort();
+    for (size_t i = 0; i < w->share_count; i++)
+        partitions[i] = share_partition(w->shares[i]);
     struct status status = {.config = w->home.config,
                             .book = w->home.book,
                             .url = w->home.url.shown,
                             .is_connected = control_is_up(w->home.control),
-                            .up_ms = clock_now_ms() - w->started_ms};
+                            .up_ms = clock_now_ms() - w->started_ms,
+                            .partitions = partitions,
+                            .partition_count = w->share_count};
     status_begin(&status, json);
     for (size_t i = 0; i < w->share_count; i++)
-        if (share_partition(w->shares[i]) != NULL)
-            status_add_partition(&status, json, share_partition(w->shares[i]),
-                                 share_events_per_s(w->shares[i]));
+        if (partitions[i] != NULL)
+            status_add_partition(&status, json, partitions[i], share_events_per_s(w->shares[i]));
     status_end(&status, json);
+    free(partitions);
 }

@@ -227,9 +227,9 @@ function engine.counts(number)
 end
 
 ---The counts of the rule's version before: they are of the rule.
-function engine.inherit(number, failed, skipped, events, fed_back)
+function engine.inherit(number, failed, skipped, events, fed_back, late)
   local R = engine.book.rules[number]
-  R.failed, R.skipped, R.passed, R.fed_back = failed, skipped, events - failed, fed_back
+  R.failed, R.skipped, R.passed, R.fed_back, R.late = failed, skipped, events - failed, fed_back, late
 end
 
 ---The running time of rule `number` on one event, and what happens when it is over (see sandbox/limit.h).
