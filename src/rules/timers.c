@@ -193,7 +193,7 @@ bool timers_take(struct timers *t, uint32_t rule, enum timer_kind kind, struct t
 bool timers_peek(struct timers *t, uint32_t rule, enum timer_kind kind, uint32_t number,
                  struct timer *out)
 {
-    const struct queue *q = peek_queue(t, rule, kind);
+    const struct timer_queue *q = timer_queue_peek(t, rule, kind);
     if (q == NULL || number >= q->heap.count)
         return false;
     describe(t, q->heap.items[number].node, out);
