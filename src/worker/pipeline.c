@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "redis/command.h"
+#include "worker/fetch.h"
 #include "worker/owed.h"
 #include "worker/sizes.h"
 #include "worker/sweep.h"
@@ -56,8 +56,7 @@ struct pipeline {
     struct work now;            /* being computed, or computed and waiting for its turn */
     struct work flight;         /* sent */
     struct sealed_batch sealed; /* the effects of `flight` */
-    struct arena replies;       /* of states and lookups */
-    size_t state_replies, lookup_replies, replies_came;
+    struct fetch fetch;         /* of what `now` waits for */
     struct sizes sizes;
     struct timing timing;
 
@@ -78,7 +77,8 @@ static void step(struct pipeline *p);
 
 /* ── life ────────────────────────────────────────────────────────────────────────────────────── */
 
-static void on_ready(void *context)
+/* Something has come. */
+static void on_moved(void *context)
 {
     step(context);
 }
@@ -90,16 +90,6 @@ static void on_read_refused(void *context, const struct reply *error)
 }
 
 static void on_outcome(void *context, enum commit_outcome outcome, const struct error *why);
-
-static void on_moved(void *context)
-{
-    step(context);
-}
-
-static void on_armed(void *context)
-{
-    step(context);
-}
 
 static void on_changed(void *context, const char *how)
 {
@@ -129,7 +119,7 @@ static void on_fatal(void *context, const struct error *why)
     p->callbacks.on_fatal(p->context, why);
 }
 
-static void open_timing(struct pipeline *p)
+static void open_askers(struct pipeline *p)
 {
     static const struct timing_callbacks callbacks = {
         .is_quiet = is_quiet, .on_moved = on_moved, .on_trouble = on_trouble, .on_fatal = on_fatal};
@@ -139,16 +129,23 @@ static void open_timing(struct pipeline *p)
                                      .bridge = p->bridge,
                                      .partition = p->options.name};
     timing_init(&p->timing, &options, &callbacks, p);
+    p->fetch = (struct fetch){
+        .link = options.link,
+        .bridge = p->bridge,
+        .owner = options.owner,
+        .partition = options.partition,
+        .callbacks = {.on_fetched = on_moved, .on_trouble = on_trouble, .on_fatal = on_fatal},
+        .context = p};
 }
 
 int pipeline_create(const struct pipeline_options *options,
                     const struct pipeline_callbacks *callbacks, void *context,
                     struct pipeline **out, struct error *error)
 {
-    static const struct reader_callbacks reader_callbacks = {.on_ready = on_ready,
+    static const struct reader_callbacks reader_callbacks = {.on_ready = on_moved,
                                                              .on_refused = on_read_refused};
     static const struct commit_callbacks commit_callbacks = {
-        .on_outcome = on_outcome, .on_armed = on_armed, .on_changed = on_changed};
+        .on_outcome = on_outcome, .on_armed = on_moved, .on_changed = on_changed};
     const struct config *config = options->config;
     struct pipeline *p = calloc(1, sizeof *p);
     if (p == NULL)
@@ -182,7 +179,7 @@ int pipeline_create(const struct pipeline_options *options,
         pipeline_destroy(p);
         return failed;
     }
-    open_timing(p);
+    open_askers(p);
     *out = p;
     return 0;
 }
@@ -199,7 +196,7 @@ void pipeline_destroy(struct pipeline *p)
     commit_destroy(p->commit);
     bridge_destroy(p->bridge);
     sealed_batch_fini(&p->sealed);
-    arena_fini(&p->replies);
+    fetch_fini(&p->fetch);
     owed_fini(&p->owed);
     transaction_fini(&p->transaction);
     sweep_fini(&p->sweep);
@@ -236,6 +233,7 @@ void pipeline_rest(struct pipeline *p)
     sweep_rest(&p->sweep);
     if (p->bridge != NULL)
         timing_rest(&p->timing);
+    fetch_rest(&p->fetch);
     p->wants_commit = p->has_unverified = p->is_sources_dirty = false;
     if (p->is_parting)
         p->callbacks.on_parted(p->context);
@@ -348,56 +346,6 @@ void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts)
 
 /* ── computing ───────────────────────────────────────────────────────────────────────────────── */
 
-static void trouble(struct pipeline *p, const char *kind, const char *why, bool later)
-{
-    p->callbacks.on_trouble(p->context, kind, why, later);
-}
-
-static void on_want(void *context, const struct reply *reply)
-{
-    struct pipeline *p = context;
-    size_t place = p->replies_came++;
-    if (reply->type == REPLY_ERROR && reply_means_later(reply)) {
-        trouble(p, "redis_later", reply->text, true);
-        return;
-    }
-    if (place < p->state_replies) {
-        if (reply->type == REPLY_ERROR) {
-            struct error why;
-            error_set(&why, ERROR_FATAL_REPLY, "Redis refuses to load states: %s", reply->text);
-            if (reply_is_error(reply, "NOPERM"))
-                owner_explain_refusal(p->options.owner, reply, "HMGET :state:*", &why);
-            p->callbacks.on_fatal(p->context, &why);
-            return;
-        }
-        if (!bridge_take_states(p->bridge, place, reply))
-            log_repeat(LOG_ERROR, "state_unreadable",
-                       "a state in Redis cannot be read and counts as empty", "partition",
-                       p->options.name, NULL);
-    } else {
-        bridge_take_answer(p->bridge, reply);
-    }
-    if (p->replies_came == p->state_replies + p->lookup_replies)
-        step(p);
-}
-
-/* Sends for what the batch waits for; on_want goes on. */
-static void fetch_wants(struct pipeline *p)
-{
-    struct bridge_wants wants;
-    bridge_wants(p->bridge, link_out(p->options.commit_link), &wants);
-    p->state_replies = wants.state_replies;
-    p->lookup_replies = wants.lookup_replies;
-    p->replies_came = 0;
-    p->counts.state_loads += wants.state_replies;
-    p->counts.lookups += wants.lookup_replies;
-    assert(wants.state_replies + wants.lookup_replies > 0);
-    for (size_t i = 0; i < wants.state_replies + wants.lookup_replies; i++)
-        link_expect(p->options.commit_link, on_want, p, &p->replies, 0);
-    p->state = WORK_WAITING;
-    link_flush(p->options.commit_link);
-}
-
 static void stop_at(struct pipeline *p, const char *by)
 {
     p->is_stopped = true;
@@ -449,10 +397,13 @@ static bool compute(struct pipeline *p)
         return false;
     }
     if (status == BRIDGE_WAIT) {
-        fetch_wants(p);
+        fetch_ask(&p->fetch);
+        p->counts.state_loads += p->fetch.states;
+        p->counts.lookups += p->fetch.lookups;
+        p->state = WORK_WAITING;
         return true;
     }
-    arena_reset(&p->replies, 1 << 20);
+    fetch_forget(&p->fetch);
     p->is_renewed = false;
     if (p->now.retry.is_fired)
         processed = 1;
@@ -576,22 +527,16 @@ static const char *note_to_send(struct pipeline *p, bool has_work)
 static void send(struct pipeline *p)
 {
     bool has_work = p->state == WORK_COMPUTED, has_moved;
-    const struct effect *effects = NULL;
     uint32_t effect_count = 0, letter_count = 0;
-    const struct buf *letters = NULL;
     commit_begin(p->commit);
     if (has_work && !p->now.retry.is_command) {
-        effects = bridge_effects(p->bridge, &effect_count);
-        for (uint32_t i = 0; i < effect_count; i++)
-            commit_add_effect(p->commit, bridge_effect_bytes(p->bridge, &effects[i]),
-                              effects[i].len);
+        effect_count = transaction_add_effects(p->commit, p->bridge);
     } else if (has_work) {
         commit_add_effect(p->commit, p->now.retry.command.text, p->now.retry.command.len);
         effect_count = 1;
     }
     if (has_work) {
-        letters = bridge_letters(p->bridge, &letter_count);
-        commit_add_commands(p->commit, letters->data, letters->len, letter_count, "XADD :dlq");
+        letter_count = transaction_add_letters(p->commit, p->bridge);
         transaction_add_states(p->commit, p->options.keys, p->options.book,
                                bridge_states(p->bridge));
         transaction_add_timers(&p->transaction, p->commit, p->bridge);
@@ -700,15 +645,16 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
     switch (outcome) {
     case COMMIT_LANDED:
         land(p);
-        return; /* on_armed goes on */
+        return; /* the arming behind it goes on */
     case COMMIT_FENCED:
-        trouble(p, "commit_fenced",
-                "ctl changed before the commit: an edit from the shell, a late commit, or another "
-                "owner",
-                false);
+        on_trouble(
+            p, "commit_fenced",
+            "ctl changed before the commit: an edit from the shell, a late commit, or another "
+            "owner",
+            false);
         return;
     case COMMIT_LATER:
-        trouble(p, "redis_later", why->text, true);
+        on_trouble(p, "redis_later", why->text, true);
         return;
     case COMMIT_FATAL:
         p->callbacks.on_fatal(p->context, why);
@@ -725,11 +671,9 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
             }
             if (p->flight.book != p->options.book)
                 continue; /* these rules may not ask for it at all */
-            const struct effect *effect = &p->sealed.effects[place];
-            bridge_refuse(p->bridge, work_entry(&p->flight, &p->sealed, effect->entry), effect,
-                          p->sealed.out.data + effect->at, message);
+            work_refuse(&p->flight, &p->sealed, p->bridge, place, message);
         }
-        trouble(
+        on_trouble(
             p, "effect_refused",
             "Redis refused an effect when it was queued; the batch is computed again without it",
             false);
@@ -811,8 +755,8 @@ static void step(struct pipeline *p)
             timing_ask(&p->timing))
             break;
         if (p->state == WORK_WAITING) {
-            if (p->replies_came < p->state_replies + p->lookup_replies ||
-                (!compute(p) && !p->wants_commit) || p->state == WORK_WAITING)
+            if (!fetch_is_done(&p->fetch) || (!compute(p) && !p->wants_commit) ||
+                p->state == WORK_WAITING)
                 break;
         }
         if (p->state == WORK_NONE && !p->wants_commit) {

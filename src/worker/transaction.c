@@ -16,6 +16,23 @@ void transaction_fini(struct transaction *t)
     buf_fini(&t->timers);
 }
 
+uint32_t transaction_add_effects(struct commit *commit, struct bridge *bridge)
+{
+    uint32_t count;
+    const struct effect *effects = bridge_effects(bridge, &count);
+    for (uint32_t i = 0; i < count; i++)
+        commit_add_effect(commit, bridge_effect_bytes(bridge, &effects[i]), effects[i].len);
+    return count;
+}
+
+uint32_t transaction_add_letters(struct commit *commit, struct bridge *bridge)
+{
+    uint32_t count;
+    const struct buf *letters = bridge_letters(bridge, &count);
+    commit_add_commands(commit, letters->data, letters->len, count, "XADD :dlq");
+    return count;
+}
+
 static int compare_changes(const void *left, const void *right)
 {
     const struct state_change *a = left, *b = right;

@@ -52,6 +52,14 @@ bool work_advance(const struct work *work)
     return work->count > 0;
 }
 
+void work_refuse(const struct work *work, const struct sealed_batch *sealed, struct bridge *bridge,
+                 uint32_t place, const char *message)
+{
+    const struct effect *effect = &sealed->effects[place];
+    bridge_refuse(bridge, work_entry(work, sealed, effect->entry), effect,
+                  sealed->out.data + effect->at, message);
+}
+
 void work_describe_refused(const struct work *work, const struct sealed_batch *sealed,
                            const struct bridge *bridge, uint32_t place, struct letter *letter,
                            struct bridge_described *texts)

@@ -31,6 +31,10 @@ struct batch_entry *work_first_entry(struct work *work);
 const struct batch_entry *work_entry(const struct work *work, const struct sealed_batch *sealed,
                                      uint32_t entry);
 
+/* Redis refused this effect of it, by its place among them, when it was queued (bridge_refuse). */
+void work_refuse(const struct work *work, const struct sealed_batch *sealed, struct bridge *bridge,
+                 uint32_t place, const char *message);
+
 /* Fills the letter about an effect of it, by its place among them, that Redis refused inside EXEC.
  */
 void work_describe_refused(const struct work *work, const struct sealed_batch *sealed,
