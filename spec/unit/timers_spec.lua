@@ -369,6 +369,130 @@ describe("timers", function()
     t:cancel(1, WALL, "k", "n")
     assert.same({ { "ZREM", queue_key(1, EVENT), "k\0n" } }, t:seal(redis))
   end)
+
+  it("are written in commands of at most 512 members, in the order of rule, kind and first change", function()
+    local t, redis = create_loaded(), new_redis()
+    for i = 1, 1025 do
+      t:set(2, WINDOW, "k" .. i, "", i)
+      t:set(1, EVENT, "k" .. i, "n", i, i <= 512 and "p" or nil)
+    end
+    t:set(1, EVENT, "k3", "n", 5000)
+    local shape = {}
+    for i, argv in ipairs(t:seal(redis)) do shape[i] = { argv[1], argv[2], #argv - 2, (argv[1] == "HSET" and argv[3] or argv[4]) } end
+    assert.same({ { "ZADD", queue_key(1, EVENT), 1024, "k1\0n" }, { "ZADD", queue_key(1, EVENT), 1024, "k513\0n" },
+      { "ZADD", queue_key(1, EVENT), 2, "k1025\0n" }, { "HSET", data_key(1), 1022, "k1\0n" },
+      { "ZADD", queue_key(2, WINDOW), 1024, "k1\0" }, { "ZADD", queue_key(2, WINDOW), 1024, "k513\0" },
+      { "ZADD", queue_key(2, WINDOW), 2, "k1025\0" } }, shape)
+    for i = 1, 512 do t:cancel(1, EVENT, "k" .. i, "n") end
+    local list = t:seal(redis)
+    assert.same({ "ZREM", 512 }, { list[1][1], #list[1] - 2 })
+    assert.same({ "HDEL", 511 }, { list[2][1], #list[2] - 2 })
+    assert.equal(2, #list)
+  end)
+
+  it("keep what they gave out until the batch is over, whatever comes after", function()
+    local t, out = create_loaded(), {}
+    t:set(1, WALL, "k", "n", 1, "first")
+    t:seal()
+    for i, payload in ipairs { "second", "third", false } do
+      out[i] = ffi.new "struct timer"
+      t:take(1, WALL, out[i])
+      t:set(1, WALL, "k", "n", 1 + i, payload or nil)
+    end
+    t:cancel(1, WALL, "k", "n")
+    for i, payload in ipairs { "first", "second", "third" } do
+      assert.same({ "k", "n", payload, i }, { ffi.string(out[i].key, out[i].key_len), ffi.string(out[i].name, out[i].name_len),
+        ffi.string(out[i].payload, out[i].payload_len), out[i].due_ms })
+    end
+    t:discard()
+    assert.same({ "k", "n", 1, "first" }, { t:take(1, WALL) })
+  end)
+
+  it("are as before the batch after a discard, which the batch may go on from", function()
+    local t, redis = create_loaded(), new_redis()
+    t:set(1, WALL, "a", "n", 10, "p")
+    t:set(1, EVENT, "b", "n", 20)
+    t:seal(redis)
+    for _ = 1, 2 do
+      t:set(1, EVENT, "a", "n", 5)
+      t:cancel(1, EVENT, "b", "n")
+      t:set(1, WALL, "c", "n", 1, "x")
+      t:take(1, WALL)
+      t:discard()
+      assert.same({}, t:commands())
+      assert.same({ 10, 20, 10, 2, NONE },
+        { t:next(1, WALL), t:next(1, EVENT), t:next_wall(), t:count(), t:find(1, WALL, "c", "n") })
+    end
+    assert.same({ "a", "n", 10, "p" }, { t:take(1, WALL) })
+    assert.same({ { "ZREM", queue_key(1, WALL), "a\0n" }, { "HDEL", data_key(1), "a\0n" } }, t:seal(redis))
+    t:discard() -- nothing is left to undo
+    assert.same({ huge, 20 }, { t:next_wall(), t:next(1, EVENT) })
+  end)
+
+  it("are due at whole ms that Redis keeps exactly", function()
+    local t, redis = create_loaded(), new_redis()
+    for i, case in ipairs { { 10.9, "10" }, { -0.5, "-1" }, { 0, "0" }, { 2 ^ 53, "9007199254740992" }, { 1e300, "9007199254740992" },
+      { -1e300, "-9007199254740992" }, { 0 / 0, "-9007199254740992" }, { 1795359845123, "1795359845123" } } do
+      t:set(1, WINDOW, "k" .. i, "", case[1])
+      assert.same({ { "ZADD", queue_key(1, WINDOW), case[2], member("k" .. i, "") } }, t:seal(redis))
+      assert.equal(tonumber(case[2]), t:find(1, WINDOW, "k" .. i, ""))
+    end
+  end)
+
+  it("of queues that are not attended go to Redis, and are not known here", function()
+    local t, redis = create_loaded(), new_redis()
+    t:set(3, WALL, "k", "n", 10, "p")
+    assert.same({ 10, 10 }, { t:find(3, WALL, "k", "n"), t:find(3, EVENT, "k", "n") })
+    assert.is_false(t:is_short(3, WALL))
+    assert.is_nil((t:take(3, WALL)))
+    assert.same({ { "ZADD", queue_key(3, WALL), "10", "k\0n" }, { "HSET", data_key(3), "k\0n", "p" },
+      { "ZREM", queue_key(3, EVENT), "k\0n" } }, t:seal(redis))
+    assert.same({ UNKNOWN, 0, huge }, { t:find(3, WALL, "k", "n"), t:count(), t:next_wall() })
+    t:cancel(3, EVENT, "k", "n")
+    assert.equal(NONE, t:find(3, WALL, "k", "n"))
+    assert.same({ { "ZREM", queue_key(3, WALL), "k\0n" }, { "HDEL", data_key(3), "k\0n" },
+      { "ZREM", queue_key(3, EVENT), "k\0n" } }, t:seal(redis))
+    assert.same({}, t:wants())
+    t:set(3, WALL, "k", "n", 10)
+    t:seal(redis)
+    t:attend(3, WALL, true)
+    assert.same({ -huge, -huge }, { t:next(3, WALL), t:next_wall() })
+    t:load(redis)
+    assert.same({ 10, 10 }, { t:next(3, WALL), t:next_wall() })
+    t:attend(3, WALL, false)
+    assert.same({ huge, huge, 0, UNKNOWN }, { t:next(3, WALL), t:next_wall(), t:count(), t:find(3, WALL, "k", "n") })
+  end)
+
+  it("of all rules give the next wall time", function()
+    local t = create_loaded()
+    t:set(1, WALL, "a", "n", 30)
+    t:set(2, WALL, "b", "n", 20)
+    t:set(1, EVENT, "c", "n", 1)
+    t:set(1, WINDOW, "d", "", 2)
+    assert.equal(20, t:next_wall())
+    t:set(2, WALL, "b", "n", 40)
+    assert.equal(30, t:next_wall())
+    t:take(1, WALL)
+    assert.equal(40, t:next_wall())
+    t:cancel(2, WALL, "b", "n")
+    assert.equal(huge, t:next_wall())
+    t:discard()
+    assert.equal(huge, t:next_wall())
+  end)
+
+  it("are looked at without taking them, the earliest first", function()
+    local t, out, seen = create_loaded(), ffi.new "struct timer", {}
+    for i = 1, 50 do t:set(1, WALL, "k" .. i, "n", 100 - i, i % 2 == 0 and "p" .. i or nil) end
+    for number = 0, 49 do
+      assert.is_true(C.timers_peek(t.handle, 1, WALL, number, out))
+      if number == 0 then assert.equal(50, out.due_ms) end
+      seen[ffi.string(out.key, out.key_len)] = true
+    end
+    for i = 1, 50 do assert.is_true(seen["k" .. i]) end
+    assert.is_false(C.timers_peek(t.handle, 1, WALL, 50, out))
+    assert.is_false(C.timers_peek(t.handle, 77, WALL, 0, out))
+    assert.equal(50, t:count())
+  end)
 end)
 
 describe("loading", function()
@@ -398,6 +522,228 @@ describe("loading", function()
     assert.same(expected, taken)
     assert.equal(5, rounds) -- HLEN and four pages
     assert.same({}, redis:value(queue_key(1, WALL)))
+  end)
+
+  -- `count` wall timers of rule 1, due at 1000 + i, in Redis; and `payload` .. i for each.
+  local function filled(count, payload)
+    local redis = new_redis()
+    for i = 1, count do
+      redis:ZADD(queue_key(1, WALL), tostring(1000 + i), member("k" .. i, "n"))
+      if payload then redis:HSET(data_key(1), member("k" .. i, "n"), payload .. i) end
+    end
+    return redis
+  end
+
+  local function created(redis)
+    local t = create()
+    t:attend(1, WALL, true)
+    t:attend(1, EVENT, true)
+    if redis then t:load(redis) end
+    return t
+  end
+
+  it("asks as Redis is to be asked", function()
+    local t = create()
+    for kind = WALL, WINDOW do t:attend(1, kind, true) end
+    t:attend(2, WINDOW, true)
+    local function page(rule, kind)
+      return { "ZRANGEBYSCORE", queue_key(rule, kind), "-inf", "+inf", "WITHSCORES", "LIMIT", "0", tostring(PAGE) }
+    end
+    assert.same({ { "HLEN", data_key(1) }, page(1, WALL), page(1, EVENT), page(1, WINDOW), page(2, WINDOW) }, t:wants())
+  end)
+
+  it("goes on before all is taken, and not earlier than needed", function()
+    local redis = filled(PAGE + 700)
+    local t = created(redis)
+    assert.equal(PAGE, t:count())
+    for _ = 1, PAGE - PAGE / 4 do assert(t:take(1, WALL)) end
+    t:seal(redis)
+    assert.same({}, t:wants())
+    t:take(1, WALL)
+    t:seal(redis)
+    assert.same({ { "ZRANGEBYSCORE", queue_key(1, WALL), tostring(1000 + PAGE), "+inf", "WITHSCORES", "LIMIT", "1",
+      tostring(PAGE) } }, (t:load_once(redis)))
+    assert.equal(PAGE / 4 - 1 + 700, t:count())
+    assert.same({}, t:wants())
+  end)
+
+  it("leaves what is beyond the horizon to Redis", function()
+    local redis = filled(PAGE + 700)
+    local t = created(redis)
+    assert.same({ 1001, UNKNOWN, UNKNOWN },
+      { t:find(1, WALL, "k1", "n"), t:find(1, WALL, "k2500", "n"), t:find(1, WALL, "none", "n") })
+    t:set(1, WALL, "k2500", "n", 99999)
+    t:set(1, WALL, "zfar", "n", 1000 + PAGE) -- behind the last one of the page
+    t:set(1, WALL, "a", "n", 1000 + PAGE) -- before it
+    t:set(1, WALL, "k1", "n", 88888)
+    t:cancel(1, WALL, "none", "n")
+    t:set(1, WALL, "k2600", "n", 1)
+    t:cancel(1, WALL, "k2600", "n")
+    assert.same({ 99999, 1000 + PAGE, NONE, PAGE },
+      { t:find(1, WALL, "k2500", "n"), t:find(1, WALL, "zfar", "n"), t:find(1, WALL, "none", "n"), t:count() })
+    local list = t:seal(redis)
+    assert.same({ "ZREM", queue_key(1, WALL), "none\0n", "k2600\0n" }, list[1])
+    assert.same({ "ZADD", queue_key(1, WALL), "99999", "k2500\0n", tostring(1000 + PAGE), "zfar\0n", tostring(1000 + PAGE),
+      "a\0n", "88888", "k1\0n" }, list[2])
+    assert.same({ UNKNOWN, UNKNOWN, UNKNOWN, 1000 + PAGE },
+      { t:find(1, WALL, "k2500", "n"), t:find(1, WALL, "zfar", "n"), t:find(1, WALL, "k1", "n"), t:find(1, WALL, "a", "n") })
+    for _ = 1, PAGE do t:take(1, WALL) end
+    assert.same({ true, 1000 + PAGE }, { t:is_short(1, WALL), t:next(1, WALL) })
+    t:seal(redis)
+    t:load(redis)
+    assert.same({ "zfar", "n", 1000 + PAGE }, { t:take(1, WALL) })
+  end)
+
+  it("forgets what is far beyond use when a batch begins", function()
+    local t, redis = created(new_redis()), new_redis()
+    t:begin()
+    for i = 1, 4 * PAGE + 1 do t:set(1, WALL, "k" .. i, "n", math.ceil(i / 10)) end
+    assert.equal(NONE, t:find(1, WALL, "none", "n"))
+    t:discard()
+    for i = 1, 4 * PAGE + 1 do t:set(1, WALL, "k" .. i, "n", math.ceil(i / 10)) end
+    for _, argv in ipairs(t:commands()) do redis:run(argv) end
+    C.timers_seal(t.handle)
+    assert.equal(4 * PAGE + 1, t:count())
+    t:begin()
+    assert.same({ 2 * PAGE, UNKNOWN }, { t:count(), t:find(1, WALL, "none", "n") })
+    local taken = 0
+    for _ = 1, 5 do
+      while t:take(1, WALL) do taken = taken + 1 end
+      t:seal(redis)
+      t:load(redis)
+    end
+    assert.same({ 4 * PAGE + 1, huge }, { taken, t:next(1, WALL) })
+  end)
+
+  it("asks for payloads only when there are any, and fires only with them", function()
+    local t = created(filled(10))
+    assert.same({ "k1", "n", 1001 }, { t:take(1, WALL) })
+    assert.equal(9, t:count())
+
+    local redis = filled(600, "p")
+    t = created()
+    assert.equal(3, #t:load_once(redis)) -- HLEN and two pages
+    assert.same({ true, 1001, 1003 }, { t:is_short(1, WALL), t:next(1, WALL), t:find(1, WALL, "k3", "n") })
+    t:begin()
+    assert.is_nil((t:take(1, WALL)))
+    t:set(1, WALL, "k1", "n", 1001) -- its payload in Redis is of no use any more
+    assert.same({ "k1", "n", 1001 }, { t:take(1, WALL) })
+    assert.is_nil((t:take(1, WALL)))
+    t:cancel(1, WALL, "k5", "n")
+    assert.same({ { "ZREM", queue_key(1, WALL), "k1\0n", "k5\0n" }, { "HDEL", data_key(1), "k1\0n", "k5\0n" } }, t:seal(redis))
+    local list = t:load_once(redis)
+    assert.same({ "HMGET", MOST }, { list[1][1], #list[1] - 2 })
+    assert.same({ "HMGET", 598 - MOST }, { list[2][1], #list[2] - 2 })
+    for _, i in ipairs { 2, 3, 4, 6 } do assert.same({ "k" .. i, "n", 1000 + i, "p" .. i }, { t:take(1, WALL) }) end
+  end)
+
+  it("asks for payloads once this process has set one", function()
+    local redis = filled(PAGE)
+    local t = created(redis)
+    t:set(1, WALL, "far", "n", 99999, "p")
+    t:seal(redis)
+    while t:take(1, WALL) do end
+    t:seal(redis)
+    t:load(redis)
+    assert.same({ "far", "n", 99999, "p" }, { t:take(1, WALL) })
+  end)
+
+  it("counts what is no queue of ours as empty, and says so", function()
+    local redis = new_redis()
+    redis.keys[queue_key(1, WALL)], redis.keys[data_key(2)] = "text", "text"
+    redis:ZADD(queue_key(2, WALL), "5", member("k", "n"))
+    local t = create()
+    t:attend(1, WALL, true)
+    t:attend(2, WALL, true)
+    assert.is_false(t:load(redis))
+    assert.same({ huge, 5 }, { t:next(1, WALL), t:next(2, WALL) })
+    assert.same({ "k", "n", 5 }, { t:take(2, WALL) })
+    for _, bytes in ipairs { ":1\r\n", "*1\r\n$1\r\na\r\n", "*2\r\n$3\r\na\0n\r\n:1\r\n", "$-1\r\n", "*2\r\n$-1\r\n$1\r\n1\r\n" } do
+      t = create()
+      t:attend(1, WINDOW, true)
+      assert.equal(1, #t:wants())
+      assert.is_false(t:reply(0, bytes))
+      assert.same({ huge, false }, { t:next(1, WINDOW), t:is_short(1, WINDOW) })
+    end
+  end)
+
+  it("passes members that are not ours, however many", function()
+    local redis, expected = new_redis(), {}
+    for i = 1, 2 * PAGE + 100 do redis:ZADD(queue_key(1, WALL), "50", "junk" .. i) end
+    for i = 1, PAGE + 1 do
+      expected[i] = ("jv%05d"):format(i)
+      redis:ZADD(queue_key(1, WALL), "50", member(expected[i], "n"))
+      redis:ZADD(queue_key(1, WALL), i % 2 == 0 and "49.5" or "inf", "z" .. i)
+    end
+    local t, taken, fine = create(), {}, true
+    t:attend(1, WALL, true)
+    repeat
+      if not t:load(redis) then fine = false end
+      t:begin()
+      local key, _, due = t:take(1, WALL)
+      while key do
+        assert.equal(50, due)
+        taken[#taken + 1] = key
+        key, _, due = t:take(1, WALL)
+      end
+      t:seal(redis)
+    until not t:is_short(1, WALL)
+    assert.is_false(fine)
+    assert.same(expected, taken)
+  end)
+
+  it("takes scores as they are", function()
+    local redis = new_redis()
+    for i, score in ipairs { "1.5", "1e300", "-3", "inf" } do redis:ZADD(queue_key(1, WALL), score, member("k" .. i, "n")) end
+    local t = created(redis)
+    assert.same({ "k3", "n", -3 }, { t:take(1, WALL) })
+    assert.same({ "k1", "n", 1.5 }, { t:take(1, WALL) })
+    assert.same({ "k2", "n", 1e300 }, { t:take(1, WALL) })
+    assert.same({ "k4", "n", huge }, { t:take(1, WALL) })
+    t:discard()
+    t:set(1, WALL, "k1", "n", 1)
+    assert.same({ { "ZADD", queue_key(1, WALL), "1", "k1\0n" } }, t:seal(redis))
+  end)
+
+  it("is harmless when a page has what is here", function()
+    local redis = filled(PAGE + 10)
+    local t = created(redis)
+    for _ = 1, PAGE - 10 do t:take(1, WALL) end
+    t:seal(redis)
+    t:wants()
+    assert.is_true(t:reply(0, redis:ZRANGEBYSCORE(queue_key(1, WALL), "-inf", "+inf", "WITHSCORES", "LIMIT", 0, PAGE)))
+    assert.equal(20, t:count())
+    for i = PAGE - 9, PAGE + 10 do assert.same({ "k" .. i, "n", 1000 + i }, { t:take(1, WALL) }) end
+    assert.same({ false, huge }, { t:is_short(1, WALL), t:next(1, WALL) })
+  end)
+
+  it("does not use answers from before a change, a drop, or another attendance", function()
+    local redis = filled(3)
+    for _, change in ipairs {
+      function(t) t:set(1, WALL, "k1", "n", 5) end,
+      function(t) t:cancel(1, EVENT, "k1", "n") t:seal(redis) end,
+      function(t) t:drop() end,
+      function(t) t:attend(1, WALL, false) t:attend(1, WALL, true) end,
+    } do
+      local t, replies = created(), {}
+      for i, argv in ipairs(t:wants()) do replies[i] = redis:run(argv) end
+      change(t)
+      for i, bytes in ipairs(replies) do assert.is_true(t:reply(i - 1, bytes)) end
+      assert.same({ -huge, 0, true }, { t:next(1, WALL), t:count(), t:is_short(1, WALL) })
+      assert.is_true(t:reply(77, ":0\r\n"))
+    end
+  end)
+
+  it("begins anew after a drop, also of an open batch; what is attended stays", function()
+    local redis = filled(5, "p")
+    local t = created(redis)
+    t:take(1, WALL)
+    t:set(1, WALL, "k3", "n", 7, "q")
+    t:drop()
+    assert.same({ -huge, -huge, 0, UNKNOWN }, { t:next(1, WALL), t:next_wall(), t:count(), t:find(1, WALL, "k3", "n") })
+    assert.same({}, t:commands())
+    t:load(redis)
+    assert.same({ "k1", "n", 1001, "p1" }, { t:take(1, WALL) })
   end)
 end)
 
@@ -739,7 +1085,8 @@ describe("timers against a model", function()
     for i = 0, 3 do
       local is_full = i % 2 == 0
       add(sums, play(seed + i, { keys = is_full and 14000 or 60000, fill = is_full and 12000 or 0, rounds = 60,
-        spread = i < 2 and 20 or 5000, payloads = i, changes = is_full and 200 or 2500, takes = is_full and 3 or 1, is_wide = not is_full }))
+        spread = i < 2 and 20 or 5000, payloads = i, changes = is_full and 200 or 2500, takes = is_full and 3 or 1,
+        is_wide = not is_full }))
     end
     expect_most(sums, { taken = 5000, short = 500, known = 1000, unknown = 500, discarded = 20, cut = 0 })
   end)
