@@ -13,6 +13,29 @@ local RULE = engine.rule([[
     ctx.redis.rpush("done", event.n)]], 'stream = "orders", key = "k"')
 local WITNESS = engine.rule [[ctx.redis.rpush("witness", event.n)]]
 
+-- A timer 5 ms after each event, and windows of 10 s; both fail while there is a key `bad`.
+local TIMED = [[
+local tidemill = require "tidemill"
+return tidemill.rule {
+  stream = "orders", key = "k",
+  on_event = function(event, ctx) ctx.timer.set("t" .. event.n, 5, { n = event.n }) end,
+  on_timer = function(name, ctx)
+    if ctx.redis.exists("bad") == 1 then error("bad " .. name) end
+    ctx.state.fired = (ctx.state.fired or 0) + 1
+    ctx.redis.rpush("done", ("%s %s %d %d"):format(name, ctx.key, ctx.payload.n, ctx.now))
+  end,
+}]]
+local WINDOWED = [[
+local tidemill = require "tidemill"
+return tidemill.rule {
+  stream = "orders", key = "k", window = tidemill.window.tumbling("10s"),
+  on_event = function(event, ctx) ctx.window.n = (ctx.window.n or 0) + event.n end,
+  on_window = function(span, ctx)
+    if ctx.redis.exists("bad") == 1 then error("bad window") end
+    ctx.redis.rpush("done", ("%d-%d %s %d %d"):format(span.start, span.stop, ctx.key, ctx.window.n, ctx.now))
+  end,
+}]]
+
 describe("a retry", function()
   local server, front, e
 
@@ -142,6 +165,126 @@ describe("a retry", function()
     assert.equal(1, #letters)
     assert.same({ "decode", "2", "1-1", "" }, { letters[1].reason, letters[1].attempts, letters[1].id, letters[1].event })
     assert.matches("the raw event was not kept", letters[1].message)
+  end)
+
+  ---- timers and windows ----
+
+  local function wait_letters(count)
+    e:wait_equal(count, function() return #e:letters() end, 5, "the dead letters")
+    return e:letters()
+  end
+
+  for _, case in ipairs {
+    { kind = "timer", rule = TIMED, name = "t7", id = "1005", payload = { n = 7 }, done = "t7 a 7 1005", message = "bad t7" },
+    { kind = "window", rule = WINDOWED, name = "0-10000", id = "10000", payload = { n = 7 }, done = "0-10000 a 7 10000",
+      message = "bad window" },
+  } do
+    it("of a " .. case.kind .. " fires it once more, for its rule alone", function()
+      server:call("SET", "bad", 1)
+      start { rules = { ["rule.lua"] = case.rule, ["witness.lua"] = WITNESS } }
+      server:call("XADD", "orders", "1000-1", "data", engine.pack { n = 7, k = "a" })
+      local first = wait_letters(1)[1]
+      assert.same({ "", "", case.name, case.id, "a", "rule", "error", "1" }, { first.event, first.stream, first[case.kind], first.id,
+        first.key, first.rule, first.reason, first.attempts })
+      assert.same(case.payload, engine.unpack(first.payload))
+      assert.matches(case.message, first.message, 1, true)
+      -- Fails again:
+      tidemill("dlq", "retry", "--all")
+      retried()
+      local again = wait_letters(1)[1]
+      assert.equal("2", again.attempts)
+      for _, name in ipairs { "event", "stream", "id", case.kind, "rule", "version", "reason", "message", "traceback", "key",
+        "payload" } do
+        assert.equal(first[name], again[name], name)
+      end
+      -- Waits for its rule, if that is gone:
+      files.write_file(e.folder .. "/rules/rule.lua", engine.rule("", 'name = "other", stream = "orders"'))
+      e:wait_true(function() return e:status().rules[1].name == "other" end)
+      tidemill("dlq", "retry", again.letter)
+      retried()
+      local gone = wait_letters(1)[1]
+      assert.same({ case.name, case.id, first.payload, "3" }, { gone[case.kind], gone.id, gone.payload, gone.attempts })
+      assert.matches("no rule named 'rule' is loaded", gone.message)
+      -- Mended:
+      files.write_file(e.folder .. "/rules/rule.lua", case.rule)
+      e:wait_true(function() return e:status().rules[1].name == "rule" end)
+      server:call("DEL", "bad")
+      tidemill("dlq", "retry", "--all")
+      retried()
+      assert.same({}, e:letters())
+      assert.same({ case.done }, server:call("LRANGE", "done", 0, -1))
+      assert.same({ "7" }, server:call("LRANGE", "witness", 0, -1))
+      assert.equal("1000-1", e:position "orders")
+      e:stop()
+    end)
+
+    it("of a " .. case.kind .. " is done once, whatever breaks in between", function()
+      front = proxy.start(server)
+      server:call("SET", "bad", 1)
+      start { url = front:url(), rules = { ["rule.lua"] = case.rule } }
+      for n = 1, 20 do
+        server:call("XADD", "orders", ("%d-1"):format(n * 10000), "data", engine.pack { n = n, k = "a" })
+      end
+      wait_letters(20)
+      server:call("DEL", "bad")
+      for _ = 1, 3 do
+        front:swallow { with = "XDEL" }
+        assert.equal(0, (program.run { "dlq", "retry", "--all", "--group", "g", "--redis", server:url() }))
+        front:cut()
+        retried()
+        front:disarm()
+      end
+      local done, count = server:call("LRANGE", "done", 0, -1), {}
+      for _, text in ipairs(done) do
+        assert.is_nil(count[text], text)
+        count[text] = true
+      end
+      assert.equal(20, #done)
+    end)
+  end
+
+  it("of a timer or window that its rule no longer knows is kept as a letter", function()
+    server:call("SET", "bad", 1)
+    start { rules = { ["a.lua"] = TIMED, ["b.lua"] = WINDOWED } }
+    server:call("XADD", "orders", "1000-1", "data", engine.pack { n = 7, k = "a" })
+    local first = wait_letters(2)
+    files.write_file(e.folder .. "/rules/a.lua", RULE)
+    files.write_file(e.folder .. "/rules/b.lua", TIMED)
+    e:wait_true(function()
+      local rules = e:status().rules
+      for _, letter in ipairs(first) do
+        if letter.version == rules[letter.rule == "a" and 1 or 2].version then return false end
+      end
+      return true
+    end)
+    tidemill("dlq", "retry", "--all")
+    retried()
+    for i, letter in ipairs(wait_letters(2)) do
+      assert.same({ "error", "2", first[i].timer, first[i].window, first[i].id, first[i].payload },
+        { letter.reason, letter.attempts, letter.timer, letter.window, letter.id, letter.payload })
+      assert.equal(("cannot be tried again: rule %s has no %s any more"):format(letter.rule, letter.timer and "on_timer" or "window"),
+        letter.message)
+    end
+  end)
+
+  it("of a timer or window takes whatever stands in the inbox", function()
+    start { rules = {
+      ["a.lua"] = engine.rule("", 'stream = "orders", on_timer = function(name, ctx) ctx.redis.rpush("done", type(ctx.payload)) end'),
+      ["b.lua"] = WINDOWED } }
+    feed(1)
+    for _, payload in ipairs { "", "\xc1", "\x05", "\x81\xa1n", "\xc0", "\x81\xa1n\x01" } do
+      server:call("XADD", e:key "inbox", "*", "rule", "a", "timer", "t", "id", "5", "payload", payload)
+      server:call("XADD", e:key "inbox", "*", "rule", "b", "window", "w", "id", "7", "payload", payload)
+    end
+    retried()
+    assert.same({ "0-10000 a 1 10000", "nil", "nil", "number", "nil", "nil", "table", "7-7  1 7" },
+      server:call("LRANGE", "done", 0, -1))
+    local letters = e:letters()
+    assert.equal(5, #letters)
+    for _, letter in ipairs(letters) do
+      assert.same({ "b", "w", "7", "2" }, { letter.rule, letter.window, letter.id, letter.attempts })
+      assert.matches("^b.lua:7: ", letter.message)
+    end
   end)
 
   it("of a rule that is gone says so, and keeps the event for later", function()

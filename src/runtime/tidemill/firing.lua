@@ -68,6 +68,10 @@ function firing.start(K, p, R, k)
     return K:fail_event(p, R, FIRED + k, ffi.string(fired.reason), ffi.string(fired.message), nil, key)
   end
   local is_retry = fired.entry.attempts > 0
+  if is_retry and not R[fired.kind == WINDOW and "on_window" or "on_timer"] then
+    return K:fail_event(p, R, FIRED + k, "error", ("cannot be tried again: rule %s has no %s any more"):format(R.name,
+      fired.kind == WINDOW and "window" or "on_timer"), nil, key)
+  end
   c.clock_ms = R.time and p.clocks[R.index].watermark or fired.entry.clock_ms
   local task, is_first = tasks.add(p, R, FIRED + k, name, key)
   task.kind, task.name = is_retry and "retry" or fired.kind, name
