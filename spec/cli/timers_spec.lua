@@ -1,3 +1,4 @@
+local engine = require "spec.support.engine"
 local files = require "spec.support.files"
 local process = require "spec.support.process"
 local program = require "spec.support.program"
@@ -340,6 +341,108 @@ describe("tidemill timers", function()
       assert.equal(1, select(2, timers("drop", "--rule", "cart")))
       assert.equal(1, select(2, timers("drop", "--key", "u1", "--tag", "3")))
       assert.equal(0, server:call("DBSIZE"))
+    end)
+  end)
+
+  describe("beside a running engine", function()
+    -- Timers ten seconds of event time ahead; `ask` looks whether one is pending.
+    local RULE = [[
+local tidemill = require "tidemill"
+return tidemill.rule {
+  stream = "orders", key = "k", time = "ts", clock = "event", idle = "1d",
+  on_event = function(event, ctx)
+    if event.ask then
+      ctx.redis.rpush("asked", tostring(ctx.timer.get("remind") or "none"))
+    else
+      ctx.timer.set("remind", "10s", { n = event.n })
+    end
+  end,
+  on_timer = function(name, ctx) ctx.redis.rpush("fired", ctx.key .. " " .. ctx.payload.n) end,
+}]]
+    local T = 1795362630000
+    local e, n, last
+
+    before_each(function()
+      server:call("FLUSHALL")
+      e, n = engine.start { server = server, group = "tidemill", rules = { ["cart.lua"] = RULE } }, 0
+    end)
+    after_each(function() e:kill() end)
+
+    local function send(key, ms, ask)
+      n = n + 1
+      last = server:call("XADD", "orders", "*", "data", engine.pack { k = key, ts = T + ms, n = n, ask = ask })
+    end
+
+    local function done()
+      e:wait_position("orders", last)
+      e:wait_done()
+    end
+
+    it("lists what rules have set, and what is dropped does not fire", function()
+      send("a", 0) send("b", 1) send("c", 2) send("d", 3)
+      done()
+      assert.same({ "cart a remind", "cart b remind", "cart c remind", "cart d remind" }, listed())
+      assert.matches('"key":"b","name":"remind","clock":"event","due":1795362640001,"partition":null,"payload":{"n":2}}',
+        (timers("list", "--json", "--key", "b")), 1, true)
+      assert.matches(" b +remind +event +2026%-11%-22T15:50:40.001Z +in 9s +{", (timers("list", "--key", "b")))
+      assert.same({ "1 timer dropped\n", 0, "" }, { timers("drop", "--key", "b") })
+      assert.same({ "1 timer dropped\n", 0, "" }, { timers("drop", "--rule", "cart", "--key", "c", "--name", "remind") })
+      send("b", 3, true) send("a", 3, true) send("c", 4)
+      done()
+      assert.same({ "none", tostring(T + 10000) }, server:call("LRANGE", "asked", 0, -1))
+      send("z", 20000)
+      done()
+      assert.same({ "a 1", "d 4", "c 7" }, server:call("LRANGE", "fired", 0, -1))
+      assert.same({ "cart z remind" }, listed())
+      assert.same({ "1 timer dropped\n", 0, "" }, { timers("drop", "--rule", "cart") })
+      send("z", 40000, true)
+      done()
+      assert.equal("none", server:call("LINDEX", "asked", -1))
+      assert.equal(3, server:call("LLEN", "fired"))
+      assert.equal(0, server:call("EXISTS", e:key "timers:cart:event", e:key "timerdata:cart"))
+      e:stop()
+    end)
+
+    it("has those of a rule that is gone until they are dropped", function()
+      send("a", 0) send("b", 1)
+      done()
+      files.write_file(e.folder .. "/rules/other.lua", engine.rule "")
+      e:wait_true(function() return e:status().rules[2] end)
+      os.remove(e.folder .. "/rules/cart.lua")
+      e:wait_true(function() return not e:status().rules[2] end)
+      send("a", 60000)
+      done()
+      assert.same({ "cart a remind", "cart b remind" }, listed())
+      assert.same({ "2 timers dropped\n", 0, "" }, { timers("drop", "--rule", "cart") })
+      assert.same({}, listed())
+      assert.equal(0, server:call("EXISTS", "fired"))
+    end)
+
+    it("drops while timers are set and fire", function()
+      local commands = {}
+      for i = 1, 20000 do
+        commands[i] = { "XADD", "orders", "*", "data", engine.pack { k = "k" .. i % 5000, ts = T + i, n = i } }
+      end
+      local ids = server:pipeline(commands)
+      last = ids[#ids]
+      for i = 1, 20 do
+        local _, code, err = timers("drop", "--rule", "cart", "--key", "k" .. i)
+        assert.same({ 0, "" }, { code, err })
+      end
+      done()
+      n = 20000
+      send("z", 100000)
+      done()
+      local seen = {}
+      for _, text in ipairs(server:call("LRANGE", "fired", 0, -1)) do
+        assert.is_nil(seen[text], text)
+        seen[text] = true
+      end
+      for i = 15001, 20000 do -- the last of each key; those that were dropped may be set again behind the drop
+        local key = i % 5000
+        assert.is_true(seen[("k%d %d"):format(key, i)] or key >= 1 and key <= 20, i)
+      end
+      assert.same({ "cart z remind" }, listed())
     end)
   end)
 

@@ -184,8 +184,8 @@ describe("a retry", function()
       start { rules = { ["rule.lua"] = case.rule, ["witness.lua"] = WITNESS } }
       server:call("XADD", "orders", "1000-1", "data", engine.pack { n = 7, k = "a" })
       local first = wait_letters(1)[1]
-      assert.same({ "", "", case.name, case.id, "a", "rule", "error", "1" }, { first.event, first.stream, first[case.kind], first.id,
-        first.key, first.rule, first.reason, first.attempts })
+      assert.same({ "", "", case.name, case.id, "a", "rule", "error", "1" }, { first.event, first.stream, first[case.kind],
+        first.id, first.key, first.rule, first.reason, first.attempts })
       assert.same(case.payload, engine.unpack(first.payload))
       assert.matches(case.message, first.message, 1, true)
       -- Fails again:
@@ -262,15 +262,14 @@ describe("a retry", function()
     for i, letter in ipairs(wait_letters(2)) do
       assert.same({ "error", "2", first[i].timer, first[i].window, first[i].id, first[i].payload },
         { letter.reason, letter.attempts, letter.timer, letter.window, letter.id, letter.payload })
-      assert.equal(("cannot be tried again: rule %s has no %s any more"):format(letter.rule, letter.timer and "on_timer" or "window"),
-        letter.message)
+      assert.equal(("cannot be tried again: rule %s has no %s any more"):format(letter.rule,
+        letter.timer and "on_timer" or "window"), letter.message)
     end
   end)
 
   it("of a timer or window takes whatever stands in the inbox", function()
-    start { rules = {
-      ["a.lua"] = engine.rule("", 'stream = "orders", on_timer = function(name, ctx) ctx.redis.rpush("done", type(ctx.payload)) end'),
-      ["b.lua"] = WINDOWED } }
+    local timed = 'stream = "orders", on_timer = function(name, ctx) ctx.redis.rpush("done", type(ctx.payload)) end'
+    start { rules = { ["a.lua"] = engine.rule("", timed), ["b.lua"] = WINDOWED } }
     feed(1)
     for _, payload in ipairs { "", "\xc1", "\x05", "\x81\xa1n", "\xc0", "\x81\xa1n\x01" } do
       server:call("XADD", e:key "inbox", "*", "rule", "a", "timer", "t", "id", "5", "payload", payload)
