@@ -1,42 +1,113 @@
--- Timers and windows through the whole engine: they fire on a quiet stream, in order, exactly once.
+-- Time on a quiet stream, as the pipeline lets it pass (src/worker/tick.h): what it costs, what it needs, what it survives.
+-- What timers and windows are for a rule: timer_spec.lua, window_spec.lua.
 local engine = require "spec.support.engine"
 local redis = require "spec.support.redis"
+local wait = require "spec.support.wait"
 
 local REMIND = [[
 local tidemill = require "tidemill"
 return tidemill.rule {
   stream = "cart", key = "user",
-  on_event = function(event, ctx)
-    ctx.state.n = (ctx.state.n or 0) + 1
-    if event.cancel then ctx.timer.cancel "remind" else ctx.timer.set("remind", event.delay or "30ms", { n = ctx.state.n }) end
-  end,
-  on_timer = function(name, ctx)
-    ctx.redis.rpush("out", name .. ":" .. ctx.key .. ":" .. ctx.payload.n .. ":" .. ctx.state.n)
-    ctx.redis.hset("when", ctx.key, ctx.now)
-  end,
+  on_event = function(event, ctx) ctx.timer.set("remind", tonumber(event.delay)) end,
+  on_timer = function(_, ctx) ctx.redis.xadd("out", "*", "due", ctx.now) end,
 }]]
 
-describe("a timer", function()
+local COUNT = engine.rule([[ctx.state.n = (ctx.state.n or 0) + 1]], 'stream = "cart"')
+
+describe("on a quiet stream", function()
   local server, e
 
-  after_each(function()
-    if e then e:kill() end
-    if server then server:stop() end
-    e, server = nil, nil
-  end)
+  before_each(function() server = redis.start() end)
 
-  local function start(options)
-    server = server or redis.start { tcp = true }
-    options.server = server
-    e = engine.start(options)
-    return e
+  after_each(function() e = engine.clear(server, e) end)
+
+  -- Calls so far, by command.
+  local function calls(...)
+    local all, found = {}, {}
+    for name, count in server:call("INFO", "commandstats"):gmatch "cmdstat_([^:]+):calls=(%d+)" do all[name] = tonumber(count) end
+    for n, name in ipairs { ... } do found[n] = all[name] or 0 end
+    return found
   end
 
-  it("fires on a quiet stream, once", function()
-    start { rules = { ["remind.lua"] = REMIND } }
-    server:call("XADD", "cart", "*", "user", "ann")
+  it("a timer fires within 10 ms, as long as there is little to do", function()
+    e = engine.start { server = server, rules = { ["remind.lua"] = REMIND } }:wait_owner()
+    local late = {}
+    for n = 1, 40 do server:call("XADD", "cart", "*", "user", n, "delay", 100 + 9 * n) end
+    e:wait_equal(40, function() return server:call("XLEN", "out") end)
+    for n, entry in ipairs(server:entries "out") do late[n] = tonumber(entry.id:match "^%d+") - tonumber(entry.fields.due) end
+    table.sort(late)
+    assert.is_true(late[1] >= 0)
+    assert.is_true(late[20] < 10, "half of them are later than " .. late[20] .. " ms") -- the rest is the machine's
+    e:stop()
+  end)
+
+  it("nothing is asked of Redis while what is pending is far away, or nothing is", function()
+    for _, rule in ipairs { REMIND, COUNT } do
+      e = engine.start { server = server, rules = { ["remind.lua"] = rule } }:wait_owner()
+      server:call("XADD", "cart", "*", "user", "ann", "delay", 3600 * 1000)
+      e:wait_done()
+      local before = calls("multi", "zrangebyscore", "hlen")
+      local seconds = calls "time"
+      e:wait_true(function() return calls("time")[1] >= seconds[1] + 2 end, 5, "two looks of the worker at the clock")
+      assert.same(before, calls("multi", "zrangebyscore", "hlen"))
+      e:stop()
+    end
+  end)
+
+  it("a window closes though a stream of its rule never had an entry, also behind a restart", function()
+    local rules = { ["counts.lua"] = [[
+local tidemill = require "tidemill"
+return tidemill.rule {
+  stream = { "a", "b" }, time = "at", window = tidemill.window.tumbling "1s", idle = "300ms",
+  on_event = function(event, ctx) ctx.window.n = (ctx.window.n or 0) + 1 end,
+  on_window = function(span, ctx) ctx.redis.rpush("out", span.start .. "-" .. span.stop .. ":" .. ctx.window.n) end,
+}]] }
+    e = engine.start { server = server, rules = rules }:wait_owner()
+    server:call("XADD", "a", "*", "at", "1500000000500")
+    server:call("XADD", "a", "*", "at", "1500000000600")
+    e:wait_done()
+    e:kill()
+    server:call("DEL", e:key "lease")
+    e = e:another()
     e:wait_equal(1, function() return server:call("LLEN", "out") end)
-    assert.same({ "remind:ann:1:1" }, server:call("LRANGE", "out", 0, -1))
-    assert.equal(0, server:call("EXISTS", "tidemill:g:timers:remind:wall"))
+    assert.same({ "1500000000000-1500000001000:2" }, server:call("LRANGE", "out", 0, -1))
+    assert.is_true(tonumber(e:ctl "watermark:counts") >= 1500000001000)
+    assert.equal("1500000000600", e:ctl "seen:counts:a")
+    assert.equal(0, server:call("EXISTS", e:key "windows:counts"))
+    e:stop()
+  end)
+
+  it("what a timer wants and Redis refuses is a letter of the timer", function()
+    server:call("SET", "bad", "no list")
+    e = engine.start { server = server, rules = { ["remind.lua"] = REMIND:gsub("ctx.redis.xadd.-%)", [[
+      ctx.redis.rpush("good", ctx.key) ctx.redis.rpush("bad", ctx.key)]]) } }
+    server:call("XADD", "cart", "*", "user", "ann", "delay", 1)
+    e:wait_equal(1, function() return #e:letters() end)
+    local letter = e:letters()[1]
+    assert.same({ "refused", "remind", "remind", "ann", "", "" },
+      { letter.reason, letter.rule, letter.timer, letter.key, letter.stream, letter.event })
+    assert.matches("^%d+$", letter.id)
+    assert.same({ "ann" }, server:call("LRANGE", "good", 0, -1))
+    e:stop()
+  end)
+
+  it("overdue timers fire when the engine is back, and each once", function()
+    e = engine.start { server = server, rules = { ["remind.lua"] = REMIND } }:wait_owner()
+    local commands = {}
+    for n = 1, 5000 do commands[n] = { "XADD", "cart", "*", "user", n, "delay", 1500 + n % 7 } end
+    server:own():pipeline(commands)
+    e:wait_done()
+    e:kill()
+    server:call("DEL", e:key "lease")
+    wait.until_true(function() -- the last of them is due
+      local last = server:call("ZRANGE", e:key "timers:remind:wall", -1, -1, "WITHSCORES")
+      local now = server:call "TIME"
+      return tonumber(last[2]) < tonumber(now[1]) * 1000
+    end, 10)
+    e = e:another()
+    e:wait_equal(5000, function() return server:call("XLEN", "out") end)
+    e:wait_equal(0, function() return server:call("EXISTS", e:key "timers:remind:wall") end)
+    assert.equal(5000, server:call("XLEN", "out"))
+    e:stop()
   end)
 end)

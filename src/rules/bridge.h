@@ -216,10 +216,10 @@ struct seen {
     double ms;
 };
 
-/* After an acquire: all is void, and bridge_know_seen says what ctl does. Then, and after
- * bridge_attach, bridge_attend for every stream that is read, with the ms of its position; at last
- * bridge_tell_clocks. */
-void bridge_forget_clocks(struct bridge *b);
+/* After an acquire: all is void but the position's clock, and bridge_know_seen says what ctl does.
+ * Then, and after bridge_attach, bridge_attend for every stream that is read, with the ms of its
+ * position; at last bridge_tell_clocks. */
+void bridge_forget_clocks(struct bridge *b, double clock_ms);
 void bridge_attend(struct bridge *b, uint32_t stream, double last_ms);
 void bridge_know_seen(struct bridge *b, const struct seen *seen);
 void bridge_tell_clocks(struct bridge *b);

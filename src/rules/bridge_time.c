@@ -306,8 +306,9 @@ static void tell_seen(struct bridge *b, const struct seen *seen)
         (void)ask_engine(b, "seen", (double[]){number, seen->stream, seen->ms}, 3, 0);
 }
 
-void bridge_forget_clocks(struct bridge *b)
+void bridge_forget_clocks(struct bridge *b, double clock_ms)
 {
+    b->view.clock_ms = b->first_clock_ms = clock_ms;
     b->known.count = 0;
     (void)ask_engine(b, "forget", NULL, 0, 0);
 }

@@ -264,7 +264,7 @@ void pipeline_start(struct pipeline *p)
     p->sizes.states = bridge_states(p->bridge);
     sizes_ask(&p->sizes, p->options.commit_link, p->options.keys,
               rulebook_registry(p->options.book));
-    timing_begin(&p->timing, p->options.book);
+    timing_begin(&p->timing, p->options.book, p->clock_ms);
     alone_begin(&p->alone, o, (uint32_t)p->options.config->batch_events);
     reader_start(p->reader, o->sources, o->source_count);
     commit_arm(p->commit);

@@ -65,9 +65,9 @@ static void tell_clocks(struct timing *t)
     bridge_tell_clocks(t->bridge);
 }
 
-void timing_begin(struct timing *t, struct rulebook *book)
+void timing_begin(struct timing *t, struct rulebook *book, double clock_ms)
 {
-    bridge_forget_clocks(t->bridge);
+    bridge_forget_clocks(t->bridge, clock_ms);
     for (size_t i = 0; i < t->owner->clock_count; i++)
         know_clock(t, book, &t->owner->clocks[i]);
     timing_go_on(t);

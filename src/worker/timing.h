@@ -45,8 +45,9 @@ void timing_init(struct timing *t, const struct timing_options *options,
                  const struct timing_callbacks *callbacks, void *context);
 void timing_fini(struct timing *t);
 
-/* Right after an acquire; after bridge_attach; when the link was closed. */
-void timing_begin(struct timing *t, struct rulebook *book);
+/* Right after an acquire, with the position's clock; after bridge_attach; when the link was closed.
+ */
+void timing_begin(struct timing *t, struct rulebook *book, double clock_ms);
 void timing_go_on(struct timing *t);
 void timing_rest(struct timing *t);
 
