@@ -572,6 +572,9 @@ describe("loading", function()
     local t = created(redis)
     assert.same({ 1001, UNKNOWN, UNKNOWN },
       { t:find(1, WALL, "k1", "n"), t:find(1, WALL, "k2500", "n"), t:find(1, WALL, "none", "n") })
+    t:set(1, WALL, "k2000", "n", 3000) -- the last one that is known, as it was
+    assert.same({}, t:seal(redis))
+    assert.equal(3000, t:find(1, WALL, "k2000", "n"))
     t:set(1, WALL, "k2500", "n", 99999)
     t:set(1, WALL, "zfar", "n", 1000 + PAGE) -- behind the last one of the page
     t:set(1, WALL, "a", "n", 1000 + PAGE) -- before it
