@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from . import build
+from . import build, process
 
 TIDEMILL = os.path.join(build.ROOT, "build", "release", "tidemill")
 
@@ -63,6 +63,7 @@ class Python(Client):
 class Tidemill(Client):
     key, title = "tidemill", "Tidemill, the rule in Lua, exactly once"
     totals_key = "tidemill:bench:state:pricing"
+    rules = os.path.join(build.SOURCES, "rules")
 
     def prepare(self):
         if not os.access(TIDEMILL, os.X_OK):
@@ -70,11 +71,19 @@ class Tidemill(Client):
 
     def command(self, socket_path):
         return [TIDEMILL, "run", "--redis", "unix://" + socket_path, "--group", "bench", "--from", "start",
-                "--rules", os.path.join(build.SOURCES, "rules"), "--http", "off", "--log-level", "warn"]
+                "--rules", self.rules, "--http", "off", "--log-level", "warn"]
 
     def is_done(self, redis, last_id):
         # The offset that counts; the group's position is only a display.
         return redis("HGET", "tidemill:bench:ctl", "offset:events") == last_id
+
+
+class TidemillWith(Tidemill):
+    """Tidemill with other rules: those of a folder beside the harness."""
+
+    def __init__(self, title, *folder):
+        self.key, self.title = folder[-1], title
+        self.rules = os.path.join(build.SOURCES, *folder)
 
 
 ALL = [
@@ -124,6 +133,16 @@ class Running:
         if self._process.poll() is not None:
             raise SystemExit(f"bench: {self._client.key} ended with {self._process.returncode} instead of working:\n"
                              + self.output())
+
+    def kill(self, is_whole):
+        """SIGKILL without a warning: to its workers alone, or to the whole of it (then it is not started again here)."""
+        for victim in process.tree(self.pid)[0 if is_whole else 1:]:
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it went along with its parent
+        if is_whole:
+            self._process.wait()
 
     def output(self):
         self._log.flush()

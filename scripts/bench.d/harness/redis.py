@@ -12,6 +12,14 @@ class RedisError(Exception):
     pass
 
 
+def _encode(words):
+    out = [b"*%d\r\n" % len(words)]
+    for word in words:
+        word = word if isinstance(word, bytes) else str(word).encode()
+        out.append(b"$%d\r\n%s\r\n" % (len(word), word))
+    return b"".join(out)
+
+
 class Connection:
     """A blocking RESP2 client: enough to reset and to watch."""
 
@@ -22,12 +30,13 @@ class Connection:
         self._file = self._socket.makefile("rb")
 
     def __call__(self, *words):
-        out = [b"*%d\r\n" % len(words)]
-        for word in words:
-            word = word if isinstance(word, bytes) else str(word).encode()
-            out.append(b"$%d\r\n%s\r\n" % (len(word), word))
-        self._socket.sendall(b"".join(out))
+        self._socket.sendall(_encode(words))
         return self._reply()
+
+    def pipeline(self, commands):
+        """Sends all, then takes all replies; so they must be few enough for the buffers of a socket: some hundred."""
+        self._socket.sendall(b"".join(map(_encode, commands)))
+        return [self._reply() for _ in commands]
 
     def _reply(self):
         line = self._file.readline()

@@ -55,9 +55,7 @@ class Many(clients.Tidemill):
         os.rename(path + ".new", path)
 
     def command(self, socket_path):
-        words = super().command(socket_path)
-        words[words.index("--rules") + 1] = self.rules
-        return words + ["--control", self.control]
+        return super().command(socket_path) + ["--control", self.control]
 
     def ask(self, question):
         with socket.socket(socket.AF_UNIX) as asked:
