@@ -5,8 +5,10 @@
 --   before(entry) ── position's clock: wall timers, and streams that stand still ──┐
 --   by_watermark(entry) ── the event moved it: its windows and event timers ───────┴─> fire_next ──> a task
 --
--- (1) One after the other in the order of their due times: while one that fired waits for the host, none of a later time fires;
--- the batch ends in front of the entry (p.cut_at), and goes on from there. (2) A batch fires FIRE_MOST at most.
+-- (1) One after the other in the order of their due times: while one that fired waits for the host, only those of the very same
+-- time fire (a wave: p.wave_due, p.wave_rule); then the batch ends in front of the entry (p.cut_at), and goes on from there.
+-- (2) A batch fires FIRE_MOST at most. (3) An event that waits may set a timer that should have fired before entries that have
+-- run: then the batch is run again, and ends before them (check).
 local call = require "tidemill.call"
 local clocks = require "tidemill.clocks"
 local entry = require "tidemill.entry"
@@ -35,29 +37,37 @@ local function fetch_ahead(K, p, R, kind, limit)
   end
 end
 
+-- Does an event of its key still wait, which may cancel or replace what is due next?
+local function is_awaited(K, p, R, kind)
+  local timer = K.peeked
+  if not K.host.timer_peek(p.c, R.id, kind, 0, timer) then return false end
+  return tasks.are_waiting(p, R, ffi.string(timer.key, timer.key_len))
+end
+
 -- Fires the earliest of a queue in front of entry `i`. False: the batch must end here.
 local function fire_next(K, p, R, kind, i, clock_ms, limit)
   local c = p.c
-  local due = c.nexts[R.id * KINDS + kind]
-  if #p.parked > 0 and due > p.fired_due then return false end -- (1)
+  local due, wave_rule = c.nexts[R.id * KINDS + kind], kind == WALL and 0 or R.index
+  if p.wave_due and (due ~= p.wave_due or wave_rule ~= p.wave_rule) then return false end -- (1)
   local most = p.fired_most or (c.fire_most > 0 and c.fire_most or FIRE_MOST)
   if c.fired_count >= most or (c.fired_count > 0 and K.host.clock() >= c.deadline_ms) then
     c.has_more = 1
     return false
   end
+  if p.waiting_count > 0 and is_awaited(K, p, R, kind) then return false end
   local k = K.host.fire(c, R.id, kind, R.index, i, kind == WALL and due or clock_ms)
   if k < 0 then
     c.is_short = 1
     return false
   end
-  p.fired_due = due
-  local parked = #p.parked
-  firing.start(K, p, R, k)
-  if #p.parked > parked then fetch_ahead(K, p, R, kind, limit) end
+  if not firing.start(K, p, R, k) then
+    if not p.wave_due then fetch_ahead(K, p, R, kind, limit) end
+    p.wave_due, p.wave_rule = due, wave_rule
+  end
   return true
 end
 
----Runs what fired, or is tried again: the task of c.fired[k].
+---Runs what fired, or is tried again: the task of c.fired[k]. False: it waits.
 function firing.start(K, p, R, k)
   local c = p.c
   local fired = c.fired[k]
@@ -65,7 +75,8 @@ function firing.start(K, p, R, k)
   c.at_entry = FIRED + k
   call.now = fired.entry.ms
   if fired.is_blamed ~= 0 then
-    return K:fail_event(p, R, FIRED + k, ffi.string(fired.reason), ffi.string(fired.message), nil, key)
+    K:fail_event(p, R, FIRED + k, ffi.string(fired.reason), ffi.string(fired.message), nil, key)
+    return true
   end
   local is_retry = fired.entry.attempts > 0
   if is_retry and not R[fired.kind == WINDOW and "on_window" or "on_timer"] then
@@ -82,6 +93,7 @@ function firing.start(K, p, R, k)
     if is_retry then task.tables = { K.unpack(task.payload) or {} } end
   end
   if is_first then tasks.run_queue(K, p, R, key) end
+  return not tasks.are_waiting(p, R, key)
 end
 
 -- What a rule's watermark makes due. False: the batch must end here.
@@ -90,7 +102,7 @@ local function fire_by_watermark(K, p, R, clock, i, clock_ms)
   while true do
     local window, event = c.nexts[base + WINDOW], c.nexts[base + EVENT]
     local kind = window <= event and WINDOW or EVENT
-    if c.nexts[base + kind] > clock.watermark then return #p.parked == 0 end
+    if c.nexts[base + kind] > clock.watermark then return p.wave_due == nil end
     if not fire_next(K, p, R, kind, i, clock_ms, clock.watermark) then return false end
   end
 end
@@ -108,7 +120,6 @@ end
 -- Fires what is due when the position's clock comes to `clock_ms`, in front of entry `i`. False: the batch must end here.
 local function fire_by_clock(K, p, i, clock_ms)
   local c = p.c
-  p.fired_due = -math.huge
   while true do
     local wall = c.next_wall_ms
     local idle, clock = clocks.next(K, p, clock_ms)
@@ -123,12 +134,41 @@ local function fire_by_clock(K, p, i, clock_ms)
       end
       if not fire_next(K, p, next_wall(K, c), WALL, i, wall, math.min(clock_ms, c.proven_ms)) then return false end
     else
+      if p.wave_due and idle > -math.huge then return false end -- (1)
       clocks.advance(p, clock, idle)
       if not fire_by_watermark(K, p, clock.rule, clock, i, idle) then return false end
     end
   end
+  if p.wave_due then return false end
   if clock_ms >= c.next_idle_ms then clocks.advance_all(K, p, clock_ms) end
-  return #p.parked == 0
+  return true
+end
+
+-- The first of what fired behind entry `i` that should have waited for a wall timer due then; nil due: for anything.
+local function first_fired(c, i, due)
+  for k = 0, c.fired_count - 1 do
+    local fired = c.fired[k]
+    if fired.before > i and (not due or (fired.kind == WALL and fired.entry.ms or fired.entry.clock_ms) >= due) then
+      return entry.position(c, FIRED + k)
+    end
+  end
+end
+
+---A task that had to wait has made something due: is that before what has run meanwhile? (3)
+function firing.check(p, R, kind, due, task)
+  local c, i = p.c, task.entry
+  if not p.is_resumed or i >= FIRED then return end
+  local next_entry, at = i + 1, nil
+  if kind == WALL then
+    while next_entry <= p.last and c.entries[next_entry].clock_ms < due do next_entry = next_entry + 1 end
+    at = first_fired(c, i, due)
+  elseif due <= p.clocks[R.index].watermark then
+    at = first_fired(c, i) -- which entry moved the watermark there is not known: it is one of those behind
+  else
+    return
+  end
+  if next_entry <= p.last then at = math.min(at or math.huge, next_entry + 0.5) end
+  if at and (not p.conflict_at or at < p.conflict_at) then p.conflict_at = at end
 end
 
 -- After a piece of firing: `ok` or the end of the batch in front of entry `i`.
@@ -156,7 +196,6 @@ end
 ---The event of entry `i` has moved a rule's watermark. True: the batch ends in front of the entry.
 function firing.by_watermark(K, p, R, clock, i)
   K.mark.rule = 0
-  p.fired_due = -math.huge
   return is_cut(p, i, fire_by_watermark(K, p, R, clock, i, p.c.entries[i].clock_ms))
 end
 

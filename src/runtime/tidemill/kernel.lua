@@ -151,7 +151,7 @@ end
 function kernel:open(c)
   local p = {
     c = c, clocks = {}, waiting = {}, waiting_count = 0, parked = {}, questions = {}, lookups = {}, written = {}, refused = nil,
-    tracks_writes = false, has_driven = false, last = -1, fired_due = -math.huge, late = {},
+    tracks_writes = false, has_driven = false, last = -1, late = {},
   }
   clocks.open(self, p)
   return p
@@ -265,9 +265,12 @@ function kernel:keep(p, c, R, slot, record, ctx, i, key, task)
   end
   if slot ~= nil and self:save_state(p, c, R, slot, ctx, i, key, task) then return true end
   self.mark.rule = 0 -- (5)
-  if record then windows.store(self, c, R, record, key, bytes) end
+  if record then
+    local due = windows.store(self, c, R, record, key, bytes)
+    if due and task then firing.check(p, R, timers.WINDOW, due, task) end
+  end
   local pending = call.pending
-  if pending and pending.count > 0 then timers.apply(self, c, R, key, pending) end
+  if pending and pending.count > 0 then timers.apply(self, c, R, key, pending, firing.check, p, task) end
   return false
 end
 
@@ -545,7 +548,7 @@ end
 jit.off(drive)
 
 local function reset(p)
-  p.cut_at, p.fired_due = nil, -math.huge
+  p.cut_at, p.wave_due, p.wave_rule, p.is_resumed, p.conflict_at = nil, nil, nil, false, nil
   p.c.is_short, p.c.is_early, p.c.has_more = 0, 0, 0
   if p.is_used then
     p.waiting, p.waiting_count, p.parked, p.questions = {}, 0, {}, {}
@@ -596,6 +599,7 @@ end
 -- Does the batch have to begin again, because an answer does not stand or a rule has stopped it?
 local function must_run_again(p)
   local before = first_conflict(p)
+  if p.conflict_at and (not before or p.conflict_at < before) then before = p.conflict_at end
   local again = p.wants_again
   p.wants_again = false
   if p.stop_at and (not before or p.stop_at < before) then -- at `before` itself it may have failed by a wrong answer

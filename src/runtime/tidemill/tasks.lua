@@ -34,6 +34,9 @@ local function queue_of(p, R, key)
   return queues and queues[key]
 end
 
+---Are there tasks of this rule and key?
+function tasks.are_waiting(p, R, key) return queue_of(p, R, key) ~= nil end
+
 ---Puts a task behind the others of its rule and key.
 ---@return table task, boolean is_first  then it is the caller's to run or park
 function tasks.add(p, R, i, event, key)
@@ -287,7 +290,7 @@ end
 ---Goes on with what was parked, in the order of the batch, now that the host has fetched what it needed.
 function tasks.resume(K, p)
   local ready, c = p.parked, p.c
-  p.parked = {}
+  p.parked, p.is_resumed = {}, true
   table.sort(ready, function(a, b)
     local first, second = entry.position(c, a.entry), entry.position(c, b.entry)
     if first ~= second then return first < second end

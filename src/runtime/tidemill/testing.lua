@@ -459,7 +459,8 @@ end
 function Kit:run_tick(ms)
   self.host:put_tick(ms)
   local _, stopped = self:run_to_end(0)
-  return firing.wake(self.kernel, self.partition) <= ms and not stopped, stopped
+  local is_cut = self.partition.cut_at ~= nil or firing.wake(self.kernel, self.partition) <= ms
+  return is_cut and not stopped, stopped
 end
 
 ---Lets time pass, on quiet streams: what is due until then fires, and the next event's ID is this much later.

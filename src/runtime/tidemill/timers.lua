@@ -123,17 +123,20 @@ function timers.api(K, R, running, raise, admit)
   })
 end
 
----Hands what a handler left to the host.
-function timers.apply(K, c, R, key, pending)
+---Hands what a handler left to the host. `task`: when it had to wait; then `check` (firing.lua) looks at each.
+function timers.apply(K, c, R, key, pending, check, p, task)
   local host, kind = K.host, R.clock_kind
   for n = 1, pending.count do
     local name, due, payload = pending.names[n], pending.dues[n], pending.payloads[n]
     if due < 0 then
       host.timer_cancel(c, R.id, kind, key, #key, name, #name)
-    elseif payload then
-      host.timer_set(c, R.id, kind, key, #key, name, #name, due, payload, #payload)
     else
-      host.timer_set(c, R.id, kind, key, #key, name, #name, due, nil, 0)
+      if payload then
+        host.timer_set(c, R.id, kind, key, #key, name, #name, due, payload, #payload)
+      else
+        host.timer_set(c, R.id, kind, key, #key, name, #name, due, nil, 0)
+      end
+      if task then check(p, R, kind, due, task) end
     end
   end
   pending.count = 0

@@ -48,8 +48,10 @@ local function put(K, c, slot, value)
   K.host.put(c, slot, K.packed, len, K.STATE_HEAD, 0, VERSION)
 end
 
+-- Returns when it is due.
 local function schedule(K, c, R, key, name, due)
   K.host.timer_set(c, R.id, WINDOW, key, #key, name, #name, due, nil, 0)
+  return due
 end
 
 -- The text of a window's start; few are open at a time.
@@ -69,7 +71,7 @@ end
 --   want(K, c, R, key, time)                        true: something is not here, and is wanted now
 --   enter(K, c, R, record, key, time, watermark)    true: record.table is the window's; false: late; nil: something is not here
 --   value(record, table)                            what is packed; nil: nothing is kept
---   store(K, c, R, record, key)                     after the value was put: the index
+--   store(K, c, R, record, key)                     after the value was put: the index; when it is due, if that is new
 -- and for closing:
 --   want_close(K, c, R, key, name, due)
 --   read(K, c, R, key, name, span)                  the tables of the window, to be merged; nil: nothing is there
@@ -96,7 +98,7 @@ end
 function tumbling.value(_, t) return t end
 
 function tumbling.store(K, c, R, record, key)
-  if record.is_new then schedule(K, c, R, key, text_of(record.start), record.due) end
+  if record.is_new then return schedule(K, c, R, key, text_of(record.start), record.due) end
 end
 
 function tumbling.want_close(K, c, R, key, name) return is_missing(K, c, R, name .. ":" .. key) end
@@ -146,6 +148,7 @@ function sliding.store(K, c, R, record, key)
   if record.due == head[1] then schedule(K, c, R, key, "", record.due) end
   head[#head + 1] = record.pane
   put(K, c, record.head, head)
+  return record.due
 end
 
 -- The panes of the window that ends at `due`, in order.
@@ -237,7 +240,7 @@ local function first_stop(list)
   return first
 end
 
-function session.store(K, c, R, record, key) schedule(K, c, R, key, "", first_stop(record.list)) end
+function session.store(K, c, R, record, key) return schedule(K, c, R, key, "", first_stop(record.list)) end
 
 session.want_close = session.want
 
@@ -335,14 +338,14 @@ function windows.pack(K, R, record, ctx)
   return K.string(K.packed, len)
 end
 
----Writes it back. (1)
+---Writes it back. (1) Returns when it is due to close, if that is new.
 function windows.store(K, c, R, record, key, bytes)
   if bytes then
     K.host.put(c, record.slot, bytes, #bytes, K.STATE_HEAD, 0, VERSION)
   elseif record.slot.len > 0 then
     K.host.put(c, record.slot, nil, 0, 0, 0, 0)
   end
-  KINDS[R.window.kind].store(K, c, R, record, key)
+  return KINDS[R.window.kind].store(K, c, R, record, key)
 end
 
 -- ── closing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
