@@ -3,6 +3,7 @@ local runtime = require "spec.support.runtime"
 local testing = require "tidemill.testing"
 
 local START = 1700000000000
+local ROUNDS = tonumber(os.getenv "TIDEMILL_ROUNDS") or 4
 
 local function load(rules, options) return testing.load(rules, options) end
 
@@ -269,7 +270,7 @@ end
 describe("timers and windows", function()
   it("come to the same, however events are cut into batches", function()
     local seed = runtime.seed()
-    for round = 1, 25 do
+    for round = 1, ROUNDS do
       local state = seed * 1000 + round
       local function draw(most)
         state = (state * 1103515245 + 12345) % 2147483648

@@ -10,6 +10,7 @@
 --   streams                   the numbers of those that the partition reads and the rule wants
 --   seen, last, began         by stream: newest event time, ms of the last entry's ID, the clock when it was first known of
 --   watermark                 -math.huge: none yet
+--   moved_at                  the position's clock that moved it there
 --   low                       what it was made of
 --   recheck                   the clock from which on a stream that stands still may change it
 --   event_ms, reason, fault   of the event that is being run: its time, or why it has none
@@ -32,8 +33,9 @@ local huge = math.huge
 
 local function new_clock(R)
   return {
-    rule = R, streams = {}, seen = {}, last = {}, began = {}, watermark = -huge, low = -huge, recheck = huge,
+    rule = R, streams = {}, seen = {}, last = {}, began = {}, watermark = -huge, moved_at = -huge, low = -huge, recheck = huge,
     log_streams = {}, log_seen = {}, log_last = {}, logged = {}, log_count = 0, watermark_before = -huge,
+    moved_before = -huge,
   }
 end
 
@@ -100,7 +102,7 @@ local function compute(clock, ms)
   clock.recheck = recheck
   if not has_seen then return end
   clock.low = low
-  if low - R.lateness > clock.watermark then clock.watermark = low - R.lateness end
+  if low - R.lateness > clock.watermark then clock.watermark, clock.moved_at = low - R.lateness, ms end
 end
 
 -- The first look at a clock in a batch notes what it was.
@@ -141,7 +143,7 @@ end
 -- The position's clock at which a watermark comes to a due time, if no entry comes.
 local function reaches(clock, due)
   local R, at, has_seen = clock.rule, -huge, false
-  if due <= clock.watermark then return -huge end
+  if due <= clock.watermark then return clock.moved_at end -- it was left behind when a batch ended there
   local target = due + R.lateness
   for _, s in ipairs(clock.streams) do
     local seen, last = clock.seen[s], clock.last[s]
@@ -178,7 +180,7 @@ function clocks.begin(K, p)
   local idle = huge
   for _, R in ipairs(K.clocked) do
     local clock, base = p.clocks[R.index], R.id * KINDS
-    clock.watermark_before = clock.watermark
+    clock.watermark_before, clock.moved_before = clock.watermark, clock.moved_at
     local due = math.min(p.c.nexts[base + EVENT], p.c.nexts[base + WINDOW])
     idle = math.min(idle, due <= clock.watermark and -huge or clock.recheck)
   end
@@ -199,7 +201,9 @@ function clocks.rollback(K, p)
       clock.seen[s], clock.last[s] = clock.log_seen[n] or nil, clock.log_last[n]
     end
     forget_log(clock)
-    clock.watermark, clock.low, clock.recheck = clock.watermark_before, -huge, -huge
+    clock.watermark, clock.moved_at = clock.watermark_before, clock.moved_before
+    clock.low, clock.recheck = -huge, -huge
+    p.c.next_idle_ms = -huge
   end
 end
 
