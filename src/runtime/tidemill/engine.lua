@@ -40,7 +40,6 @@ double bridge_cpu_us(void);
 ]]
 
 local C = ffi.C
-local TIME = pcall(function() return C.bridge_seen end) -- until the pipeline has landed
 local engine = {}
 
 -- C and Lua must mean the same bytes.
@@ -75,13 +74,13 @@ local function host_of(c_functions, mark)
     discard = C.bridge_discard,
     emit = C.bridge_emit,
     effect = C.bridge_effect,
-    timer_set = TIME and C.bridge_timer_set,
-    timer_cancel = TIME and C.bridge_timer_cancel,
-    timer_find = TIME and C.bridge_timer_find,
-    timer_ask = TIME and C.bridge_timer_ask,
-    timer_peek = TIME and C.bridge_timer_peek,
-    fire = TIME and C.bridge_fire,
-    seen = TIME and C.bridge_seen,
+    timer_set = C.bridge_timer_set,
+    timer_cancel = C.bridge_timer_cancel,
+    timer_find = C.bridge_timer_find,
+    timer_ask = C.bridge_timer_ask,
+    timer_peek = C.bridge_timer_peek,
+    fire = C.bridge_fire,
+    seen = C.bridge_seen,
     clock = C.bridge_clock,
     cpu_us = C.bridge_cpu_us,
     letter = function(c, i, rule, version, reason, message, traceback, key, payload)
@@ -136,7 +135,6 @@ end
 ---@return number id
 function engine.open(address)
   local p = engine.kernel:open(ffi.cast("struct bridge *", address))
-  if not TIME then p.c.next_wall_ms, p.c.next_idle_ms, p.c.proven_ms = math.huge, math.huge, math.huge end
   local id = #engine.partitions + 1
   engine.partitions[id] = p
   return id
