@@ -48,6 +48,29 @@ describe("tidemill status", function()
     assert.matches("ROLLED BACK\n", shown())
   end)
 
+  it("tells a watermark that follows the clock where nothing comes, and stays where it is for `idle`", function()
+    start { ["fast.lua"] = (WINDOWED:gsub("tidemill.rule {", 'tidemill.rule { idle = "1ms",')),
+      ["trips.lua"] = (WINDOWED:gsub("tidemill.rule {", 'tidemill.rule { idle = "1h",')) }
+    local now = server:call("TIME")[1] * 1000
+    add("trips:1", now, T)
+    e:wait_position("trips:1", now .. "-1")
+    e:wait_done()
+    -- T + (TIME - now) - 2 s of lateness
+    local first = e:wait_true(function()
+      local rule = e:status().rules[1]
+      return rule.watermark > T - 1500 and rule
+    end)
+    local second = e:wait_true(function()
+      local rule = e:status().rules[1]
+      return rule.watermark > first.watermark and rule
+    end)
+    for _, rule in ipairs { first, second } do
+      assert.is_true(math.abs(rule.watermark + rule.watermark_lag_ms - now) < 20000)
+      assert.is_true(math.abs(rule.watermark_lag_ms - (now - T + 2000)) < 20, rule.watermark_lag_ms)
+    end
+    assert.equal(T - 2000, e:status().rules[2].watermark)
+  end)
+
   it("tells a rule's watermark, how far it is behind, and late events, also after a reload", function()
     start { ["plain.lua"] = engine.rule "", ["trips.lua"] = WINDOWED }
     local now = server:call("TIME")[1] * 1000

@@ -230,8 +230,9 @@ const struct seen *bridge_seen_clocks(const struct bridge *b, uint32_t *count);
 /* The position's clock at which something fires next; INFINITY: nothing is pending. */
 double bridge_wake_ms(struct bridge *b);
 
-/* False: this rule (its number) has no watermark, or none yet. */
-bool bridge_watermark(struct bridge *b, uint32_t rule, double *ms);
+/* The watermark of this rule (its number) after the last batch; `tail_ms` above 0: at this clock,
+ * if nothing came until then. False: it has none, or none yet. */
+bool bridge_watermark(struct bridge *b, uint32_t rule, double tail_ms, double *ms);
 
 /* Sizes of what Lua knows too; the kernel compares them at start (engine.lua). */
 struct bridge_layout {

@@ -338,9 +338,9 @@ double bridge_wake_ms(struct bridge *b)
     return ms;
 }
 
-bool bridge_watermark(struct bridge *b, uint32_t rule, double *ms)
+bool bridge_watermark(struct bridge *b, uint32_t rule, double tail_ms, double *ms)
 {
-    if (!ask_engine(b, "watermark", (double[]){rule}, 1, 1))
+    if (!ask_engine(b, "watermark", (double[]){rule, tail_ms}, 2, 1))
         return false;
     bool has_one = lua_isnumber(vm_lua(b->vm), -1);
     if (has_one)

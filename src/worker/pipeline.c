@@ -690,7 +690,7 @@ static double sweep_clock(const struct pipeline *p)
      * position. */
     bool is_at_tail = p->batch == NULL && p->state == WORK_NONE;
     double now = timing_redis_ms(&p->timing), watermark;
-    if (bridge_watermark(p->bridge, p->sweep.rule, &watermark))
+    if (bridge_watermark(p->bridge, p->sweep.rule, 0, &watermark))
         return watermark;
     return is_at_tail && now > p->clock_ms ? now : p->clock_ms;
 }
@@ -787,11 +787,24 @@ static void step(struct pipeline *p)
         p->callbacks.on_idle(p->context);
 }
 
+/* As far as is known, and not for long: what is in the streams was looked at by the probe. */
+static bool is_all_read(const struct pipeline *p)
+{
+    const struct owner *o = p->options.owner;
+    for (size_t i = 0; i < o->source_count; i++) {
+        const struct source *s = o->sources[i];
+        if (s->number > 0 && !s->is_left_out && (s->added < 0 || s->read < s->added))
+            return false;
+    }
+    return p->batch == NULL && p->state == WORK_NONE && !work_is_some(&p->flight);
+}
+
 bool pipeline_watermark(const struct pipeline *p, const char *rule, double *ms, double *lag_ms)
 {
     uint32_t number = rulebook_rule_number(p->options.book, rule, strlen(rule));
     double now_ms = timing_redis_ms(&p->timing), watermark_ms;
-    if (number == 0 || now_ms == 0 || !bridge_watermark(p->bridge, number, &watermark_ms))
+    double tail_ms = is_all_read(p) ? now_ms : 0;
+    if (number == 0 || now_ms == 0 || !bridge_watermark(p->bridge, number, tail_ms, &watermark_ms))
         return false;
     *ms = watermark_ms;
     *lag_ms = now_ms - watermark_ms;

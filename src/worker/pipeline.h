@@ -99,8 +99,8 @@ void pipeline_commit_sources(struct pipeline *p);
 
 void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts);
 
-/* The watermark of a rule in this partition, and how far it is behind Redis' TIME. False: it has
- * none, or none yet. */
+/* The watermark of a rule in this partition, and how far it is behind Redis' TIME; where nothing
+ * comes, it goes on with that by itself. False: it has none, or none yet. */
 bool pipeline_watermark(const struct pipeline *p, const char *rule, double *ms, double *lag_ms);
 
 #endif

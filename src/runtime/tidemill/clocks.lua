@@ -124,6 +124,22 @@ local function observe(c, clock, s, time, entry_ms, ms)
   if clock.recheck < c.next_idle_ms then c.next_idle_ms = clock.recheck end
 end
 
+---The watermark if nothing comes until the position's clock is `ms`; -math.huge: none yet. Changes nothing.
+function clocks.foresee(clock, ms)
+  local R, low, has_seen = clock.rule, huge, false
+  for _, s in ipairs(clock.streams) do
+    local seen, began = clock.seen[s], clock.began[s]
+    local still = seen and ms - clock.last[s]
+    if seen then
+      has_seen = true
+      low = math.min(low, still >= R.idle and seen + still or seen)
+    elseif not began or ms - began < R.idle then
+      low = -huge
+    end
+  end
+  return has_seen and math.max(low - R.lateness, clock.watermark) or clock.watermark
+end
+
 ---Moves one clock on to the position's clock `ms`.
 function clocks.advance(_, clock, ms)
   compute(clock, ms)

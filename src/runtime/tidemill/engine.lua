@@ -156,10 +156,12 @@ end
 ---The position's clock at which something fires, when no entry comes; inf: nothing.
 function engine.wake(id) return firing.wake(engine.kernel, engine.partitions[id]) end
 
----nil: it has none, or none yet.
-function engine.watermark(id, number)
+---The watermark that the last batch left, or, with `tail_ms` above 0, that of this clock at the tail of all streams. nil: the
+---rule has none, or none yet.
+function engine.watermark(id, number, tail_ms)
   local clock = engine.partitions[id] and engine.partitions[id].clocks[number]
-  return clock and clock.watermark > -math.huge and clock.watermark or nil
+  local ms = clock and (tail_ms > 0 and clocks.foresee(clock, tail_ms) or clock.watermark) or -math.huge
+  return ms > -math.huge and ms or nil
 end
 
 ---Which queues of a rule are to fire: those of its timers, and that of its windows.
