@@ -54,8 +54,8 @@ local tidemill = {}
 ---@class tidemill.ctx
 ---@field state table|nil        kept per key; what is left in it after the call is stored; nil clears it
 ---@field key string             the event's key
----@field id string              entry ID, "1700000000000-0"
----@field stream string          the stream that the event came from
+---@field id string              entry ID, "1700000000000-0"; of a timer or window the ms at which it was due
+---@field stream string          the stream that the event came from; "" where there is no event
 ---@field now number             ms since 1970: the event's time, never the wall clock; of a timer: when it was due
 ---@field timer tidemill.timer   durable, in the same commit as all else
 ---@field payload any            in on_timer: what the timer was set with
