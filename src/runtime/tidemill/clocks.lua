@@ -156,8 +156,8 @@ function clocks.advance_all(K, p, ms)
   p.c.next_idle_ms = again
 end
 
--- The position's clock at which a watermark comes to a due time, if no entry comes.
-local function reaches(clock, due)
+---The position's clock at which a watermark comes to a due time, if no entry comes; math.huge: never.
+function clocks.reaches(clock, due)
   local R, at, has_seen = clock.rule, -huge, false
   if due <= clock.watermark then return clock.moved_at end -- it was left behind when a batch ended there
   local target = due + R.lateness
@@ -182,7 +182,7 @@ function clocks.next(K, p, limit)
     local due = math.min(p.c.nexts[base + EVENT], p.c.nexts[base + WINDOW])
     if due < huge then
       local clock = p.clocks[R.index]
-      local at = reaches(clock, due)
+      local at = clocks.reaches(clock, due)
       if at < first and at <= limit then first, found = at, clock end
     end
   end
@@ -286,7 +286,7 @@ local function time_of_function(K, R, clock, tokens, s)
   return nil
 end
 
-local function read_time(K, c, R, clock, tokens, s, entry_ms)
+local function read_time(K, R, clock, tokens, s, entry_ms)
   clock.reason = nil
   if not R.time then
     clock.event_ms = entry_ms
@@ -319,7 +319,7 @@ function clocks.observe(K, p, i, s, rules, from)
   for n = from, #rules do
     local R = rules[n]
     local clock = p.clocks[R.index]
-    local time = read_time(K, c, R, clock, c.event_tokens.list, s, e.ms)
+    local time = read_time(K, R, clock, c.event_tokens.list, s, e.ms)
     if e.attempts == 0 and clock.last[e.stream] then
       observe(c, clock, e.stream, time, e.ms, e.clock_ms)
       local base = R.id * KINDS

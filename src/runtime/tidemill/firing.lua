@@ -144,7 +144,7 @@ local function fire_by_clock(K, p, i, clock_ms)
   return true
 end
 
--- The first of what fired behind entry `i` that should have waited for a wall timer due then; nil due: for anything.
+-- The first of what fired behind entry `i` that should have waited for what fires at this clock; nil: for anything.
 local function first_fired(c, i, due)
   for k = 0, c.fired_count - 1 do
     local fired = c.fired[k]
@@ -158,15 +158,15 @@ end
 function firing.check(p, R, kind, due, task)
   local c, i = p.c, task.entry
   if not p.is_resumed or i >= FIRED then return end
-  local next_entry, at = i + 1, nil
-  if kind == WALL then
-    while next_entry <= p.last and c.entries[next_entry].clock_ms < due do next_entry = next_entry + 1 end
-    at = first_fired(c, i, due)
-  elseif due <= p.clocks[R.index].watermark then
-    at = first_fired(c, i) -- which entry moved the watermark there is not known: it is one of those behind
-  else
-    return
+  -- The position's clock at which it fires; nil: which entry moved the watermark there is not known, so one of those behind.
+  local at_ms = due
+  if kind ~= WALL then
+    local clock = p.clocks[R.index]
+    at_ms = due > clock.watermark and clocks.reaches(clock, due) or nil
   end
+  local next_entry = i + 1
+  while at_ms and next_entry <= p.last and c.entries[next_entry].clock_ms < at_ms do next_entry = next_entry + 1 end
+  local at = first_fired(c, i, at_ms)
   if next_entry <= p.last then at = math.min(at or math.huge, next_entry + 0.5) end
   if at and (not p.conflict_at or at < p.conflict_at) then p.conflict_at = at end
 end

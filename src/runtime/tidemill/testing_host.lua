@@ -80,10 +80,10 @@ function Host:put_batch(items, first, last)
   self.items, self.entries = {}, entries
   local clock = c.clock_ms
   for i = 0, count - 1 do
-    local item, entry = items[first + i], entries[i]
+    local item, e = items[first + i], entries[i]
     if item.attempts == 0 and item.ms > clock then clock = item.ms end
-    entry.ms, entry.clock_ms, entry.seq, entry.size = item.ms, clock, item.seq, item.size
-    entry.stream, entry.only, entry.attempts = item.stream, item.only, item.attempts
+    e.ms, e.clock_ms, e.seq, e.size = item.ms, clock, item.seq, item.size
+    e.stream, e.only, e.attempts = item.stream, item.only, item.attempts
     self.items[i] = item
   end
   for i = count - 1, 0, -1 do
