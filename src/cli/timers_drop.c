@@ -8,7 +8,7 @@
  * (1) A member goes from both queues, since its rule may change clocks between the scan and the
  *     transaction, and its payload must not go without it.
  * (2) Bundles are small, because the owner and its timers wait while Redis works on one: a thousand
- *        members of millions take it some ms. */
+ *     members of millions take it some ms. */
 #include "cli/timers.h"
 
 #include "base/clock.h"
