@@ -91,6 +91,63 @@ return tidemill.rule {
     e:stop()
   end)
 
+  -- No limit stops a rule here, and no lease runs out.
+  local PATIENT = { batch_events = 50, lease_ms = 120000, limits = { rule_ms = 30000, hard_ms = 30000 } }
+  local POISONED = [[
+local tidemill = require "tidemill"
+return tidemill.rule {
+  stream = "cart", key = "user",
+  on_event = function(event, ctx)
+    ctx.redis.rpush("events", ctx.key)
+    if event.delay then ctx.timer.set("remind", tonumber(event.delay)) end
+  end,
+  on_timer = function(_, ctx)
+    ctx.redis.rpush("fired", ctx.key)
+    if ctx.key == "5" then
+      ctx.log.warn("poisoned")
+      while true do end
+    end
+  end,
+}]]
+
+  local function die(expected_note)
+    e:wait_logged "rule_warn_remind"
+    e:kill()
+    assert.matches(expected_note, e:ctl "note")
+    server:call("DEL", e:key "lease")
+    e = e:another()
+  end
+
+  for _, case in ipairs { { "at the tail", 30 }, { "before an event", 1 } } do
+    it("a timer that takes the whole engine down is a letter after four deaths, " .. case[1], function()
+      local commands, users = {}, {}
+      local now = server:call "TIME"
+      local ms = tonumber(now[1]) * 1000 - 60000
+      for n = 1, 9 do
+        commands[n], users[n] = { "XADD", "cart", ms + n, "user", n, "delay", case[2] == 1 and 100 or 60000 + case[2] }, tostring(n)
+      end
+      if case[2] == 1 then
+        for n = 1, 9 do commands[9 + n] = { "XADD", "cart", ms + 200 + n, "user", n } end
+      end
+      server:own():pipeline(commands)
+      e = engine.start { server = server, settings = PATIENT, rules = { ["remind.lua"] = POISONED } }
+      for _, expected in ipairs { "^%-$", "^0 %d+%-%d+ 0 %? %- $", "^1 %d+%-%d+ 0 remind/%x+ %- $", "^2 %d+%-%d+ 0 remind/%x+ %- $" } do
+        die(expected)
+      end
+      e:wait_equal(8, function() return server:call("LLEN", "fired") end)
+      e:wait_equal(case[2] == 1 and 18 or 9, function() return server:call("LLEN", "events") end)
+      table.remove(users, 5)
+      assert.same(users, server:call("LRANGE", "fired", 0, -1))
+      local found = {}
+      for _, letter in ipairs(e:letters()) do
+        if letter.reason ~= "unverified" then found[#found + 1] = letter end
+      end
+      assert.equal(1, #found)
+      assert.same({ "crash", "remind", "remind", "5" }, { found[1].reason, found[1].rule, found[1].timer, found[1].key })
+      e:stop()
+    end)
+  end
+
   it("overdue timers fire when the engine is back, and each once", function()
     e = engine.start { server = server, rules = { ["remind.lua"] = REMIND } }:wait_owner()
     local commands = {}

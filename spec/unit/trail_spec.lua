@@ -32,13 +32,13 @@ describe("the note in ctl", function()
   it("says the same after reading", function()
     for _, text in ipairs { "0 1-0 0 ? - orders", "2 1700000000000-12 3 cart/1a2b - orders", "1 5-5 0 ?/x a/1,b/2 s",
       "0 18446744073709551615-18446744073709551615 60000 r/0123456789abcde - a stream with spaces, and / ? -",
-      "0 1-1 0 -/v a-b_/c " .. ("x"):rep(1000) } do
+      "0 1-1 0 -/v a-b_/c " .. ("x"):rep(1000), "1 1700000000000-9007199254740991 0 remind/1a2b - " } do
       assert.equal(text, format(parse(text)), text)
     end
   end)
 
   it("is none when no engine wrote it", function()
-    for _, text in ipairs { "", "-", "x", "1 2-3 0 ? -", "1 2-3 0 ? - ", "x 2-3 0 ? - s", "1 2 0 ? - s", "1 2-x 0 ? - s", "1 2-3 x ? - s",
+    for _, text in ipairs { "", "-", "x", "1 2-3 0 ? -", "x 2-3 0 ? - s", "1 2 0 ? - s", "1 2-x 0 ? - s", "1 2-3 x ? - s",
       "1 2-3 0 rule - s", "1 2-3 0 /v - s", "1 2-3 0 ? ", " 1 2-3 0 ? - s", "1  2-3 0 ? - s", "1 2-3 0 r/" .. ("v"):rep(16) .. " - s",
       "1 2-3 0 " .. ("r"):rep(65) .. "/v - s", "1 2-3 0 ? - " .. ("x"):rep(1024), "1 2-3 0 ? " .. ("b"):rep(1024) .. " s" } do
       assert.is_nil(parse(text), text)

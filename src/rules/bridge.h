@@ -33,7 +33,7 @@ struct bridge_view {
     uint32_t entry_count, effect_count, effect_cap, letter_count;
     uint32_t at_entry; /* the entry that is being run; which rule: struct mark */
     uint32_t request_count, want_count, fired_count;
-    uint32_t fire_most; /* so many may fire in this batch; 0: as many as the kernel thinks right */
+    uint32_t fire_most; /* after so many the batch ends; 0: when the kernel thinks it is enough */
     double clock_ms,
         deadline_ms;     /* the position's clock; when to stop taking events (coarse monotonic) */
     double next_wall_ms; /* timers_next_wall */
@@ -51,7 +51,8 @@ struct bridge_view {
                          the next entry's ID has; only when is_exact is not set */
     uint8_t is_exact; /* proven_ms is what TIME was just now, no estimate */
     uint8_t has_more; /* the kernel's: it stopped with more that is due, for the next batch */
-    char fault[503];  /* why the entry could not be decoded */
+    uint8_t is_peek;  /* what fires first is taken, and not run; there the batch ends */
+    char fault[502];  /* why the entry could not be decoded */
 };
 
 struct bridge;
@@ -103,13 +104,19 @@ void bridge_limit(struct bridge *b, uint32_t most);
 /* In the same place, for any batch: how far time has come. Without it nothing but entries moves it.
  */
 struct bridge_time {
-    double until_ms;    /* the batch has all that was read at the tail (it may be empty), and TIME
-                           was this in the moment before; 0: no such thing */
-    double proven_ms;   /* Redis' TIME is at least this */
-    bool is_exact;      /* and was that just now */
-    uint32_t fire_most; /* so many timers and windows may fire in this batch; 0: no matter */
+    double until_ms;  /* the batch has all that was read at the tail (it may be empty), and TIME
+                         was this in the moment before; 0: no such thing */
+    double proven_ms; /* Redis' TIME is at least this */
+    bool is_exact;    /* and was that just now */
 };
 void bridge_put_time(struct bridge *b, const struct bridge_time *time);
+
+/* In the same place. The batch ends as soon as one timer or window has fired: after it, or, to find
+ * out which one that is (bridge_first_fired), before it is run; then the batch is to be discarded.
+ * With an entry, bridge_limit keeps its rules from being run when nothing fires. */
+enum bridge_step { BRIDGE_FIRE_ONE, BRIDGE_PEEK };
+void bridge_put_step(struct bridge *b, enum bridge_step step);
+const struct fired *bridge_first_fired(const struct bridge *b); /* NULL: nothing fired */
 
 /* In the same place: what fires in this batch and is what `blame` is about fails without a call,
  * unless its rule was edited since. */

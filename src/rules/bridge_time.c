@@ -3,7 +3,8 @@
  * (1) What fired is an entry of its own: number FIRED_FIRST + k of the batch. Its ID is when it was
  * due, and a hash of whose it is, so that a note of it (note.h) and a refusal find it again in
  * another process. (2) What is taken from a queue is back when the batch is discarded. (3) The
- * clocks that a batch has moved are kept beside those of before until it is sealed. */
+ * clocks that the kernel tells at the end of a batch it knows from then on, also when the batch is
+ * discarded then: they go with the next one that is sealed. */
 #include "rules/bridge_inside.h"
 #include "rules/kernel_calls.h"
 
@@ -60,6 +61,7 @@ void bridge_time_attend(struct bridge *b)
     uint32_t count = names_count(rulebook_registry(b->book)->rules);
     uint8_t *kinds = must(calloc(count + 1, sizeof *kinds)); /* of rules that are gone: none */
     b->has_queues = false;
+    b->seen.count = b->seen.at = 0; /* another kernel: it finds them again */
     for (uint32_t i = 1; i <= rulebook_count(b->book); i++) {
         uint32_t id = rulebook_rule_id(b->book, i);
         assert(id <= count);
@@ -108,7 +110,7 @@ void bridge_timer_names(const struct bridge *b, struct timer_names *names)
 
 void bridge_time_put(struct bridge *b)
 {
-    b->put_fired = b->view.fire_most = 0;
+    b->put_fired = b->view.fire_most = b->view.is_peek = 0;
     b->blame_count = 0;
     b->view.until_ms = 0;
     b->view.proven_ms = INFINITY;
@@ -124,7 +126,6 @@ void bridge_time_discard(struct bridge *b)
     show_queues(b);
     v->fired_count = b->put_fired;
     v->is_short = v->is_early = v->has_more = 0;
-    b->seen.count = b->seen.at = 0;
 }
 
 void bridge_put_time(struct bridge *b, const struct bridge_time *time)
@@ -133,7 +134,18 @@ void bridge_put_time(struct bridge *b, const struct bridge_time *time)
     b->view.until_ms = time->until_ms;
     b->view.proven_ms = time->proven_ms;
     b->view.is_exact = time->is_exact;
-    b->view.fire_most = time->fire_most;
+}
+
+void bridge_put_step(struct bridge *b, enum bridge_step step)
+{
+    assert(b->is_new);
+    b->view.fire_most = step == BRIDGE_FIRE_ONE ? 1 : 0;
+    b->view.is_peek = step == BRIDGE_PEEK;
+}
+
+const struct fired *bridge_first_fired(const struct bridge *b)
+{
+    return b->view.fired_count > 0 ? &b->view.fired[0] : NULL;
 }
 
 void bridge_blame_fired(struct bridge *b, const struct blame *blame)

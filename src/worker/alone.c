@@ -19,7 +19,8 @@ static void name_entry(struct trail *t, const struct rulebook *book,
                        const struct batch_entry *entry)
 {
     *t = (struct trail){.ms = (uint64_t)entry->ms, .seq = entry->seq, .attempts = entry->attempts};
-    snprintf(t->stream, sizeof t->stream, "%s", rulebook_stream_name(book, entry->stream));
+    if (entry->stream > 0)
+        snprintf(t->stream, sizeof t->stream, "%s", rulebook_stream_name(book, entry->stream));
 }
 
 /* ── after an acquire ───────────────────────────────────────────────────────────────────────── */
@@ -52,6 +53,8 @@ void alone_begin(struct alone *a, const struct owner *o, uint32_t batch_events)
                                  : has_note && o->before == OWNER_STRANGER ? CAREFUL_DEAD
                                                                            : CAREFUL_KNOWN;
     /* One batch was in flight, and one computed. */
+    a->owner = o;
+    a->peeked = PEEK_NONE;
     careful_begin(c, has_note ? o->note : TRAIL_NONE, before, 2 * batch_events);
     a->is_due = false;
     if (!c->has_found)
@@ -90,7 +93,7 @@ static void plan(const struct alone *a, struct rulebook *book, const struct batc
     uint32_t numbers[RULES_MOST], count = 0;
     name_entry(&name, book, entry);
     if (careful_has_found(&a->careful, &name)) {
-        count = 1;
+        count = 1; /* what fires is one rule's, too */
         numbers[0] = entry->only;
         if (entry->only == 0)
             count = rulebook_rules_of(book, entry->stream, numbers, RULES_MOST);
@@ -106,7 +109,8 @@ static void choose_noted(struct alone *a, struct rulebook *book, const struct ba
 {
     struct careful_plan now;
     plan(a, book, entry, &now);
-    choice->count = now.may_run ? 1 : 0;
+    choice->is_held = !now.may_run;
+    choice->count = choice->count > 0 && now.may_run ? 1 : 0;
     choice->is_alone = choice->is_noted = true;
     choice->is_rehearsal = now.is_rehearsal;
     choice->most_rules = now.most_rules;
@@ -116,20 +120,54 @@ static void choose_noted(struct alone *a, struct rulebook *book, const struct ba
     }
 }
 
+/* Nobody can have died in a timer that was not due yet. */
+static bool is_new(const struct alone *a, const struct fired *fired)
+{
+    return fired->kind == TIMER_WALL && fired->entry.ms > (double)a->owner->redis_ms;
+}
+
+/* What fires before the entry, or without one. False: nothing that matters. */
+static bool choose_fired(struct alone *a, struct rulebook *book, bool has_entry,
+                         struct alone_choice *choice)
+{
+    bool is_wanted = a->peeked == PEEK_FIRED && (has_entry || !is_new(a, &a->next));
+    choice->is_peek = a->peeked == PEEK_NONE;
+    a->peeked = PEEK_NONE;
+    if (choice->is_peek) {
+        choice->is_alone = true;
+        choice->count = has_entry ? 1 : 0;
+    } else if (is_wanted) {
+        choose_noted(a, book, &a->next.entry, choice);
+        choice->is_fired = true;
+    }
+    return choice->is_peek || is_wanted;
+}
+
+void alone_peeked(struct alone *a, const struct fired *fired)
+{
+    a->peeked = fired != NULL ? PEEK_FIRED : PEEK_NOTHING;
+    if (fired != NULL)
+        a->next = (struct fired){.entry = fired->entry, .kind = fired->kind};
+}
+
 void alone_choose(struct alone *a, struct rulebook *book, const struct read_batch *batch,
                   uint32_t first, const struct batch_entry *entries, uint32_t count,
                   struct alone_choice *choice)
 {
     *choice = (struct alone_choice){.count = count};
-    if (is_suspicious(a, batch, first)) {
-        choose_noted(a, book, entries, choice);
+    bool is_careful = careful_is_on(&a->careful);
+    if (is_careful && (batch == NULL || is_suspicious(a, batch, first))) {
+        if (!choose_fired(a, book, batch != NULL, choice) && batch != NULL)
+            choose_noted(a, book, entries, choice);
         return;
     }
+    if (batch == NULL)
+        return;
     uint32_t place = blames_first(&a->blames, book, entries, count);
     choice->is_alone = place == 0;
     if (place < count)
         choice->count = place == 0 ? 1 : place;
-    for (uint32_t i = 1; i < choice->count && careful_is_on(&a->careful); i++)
+    for (uint32_t i = 1; i < choice->count && is_careful; i++)
         if (is_suspicious(a, batch, first + i))
             choice->count = i;
 }
@@ -137,8 +175,14 @@ void alone_choose(struct alone *a, struct rulebook *book, const struct read_batc
 void alone_put(const struct alone *a, struct rulebook *book, struct bridge *bridge,
                const struct batch_entry *entry, const struct alone_choice *choice)
 {
+    if (choice->is_peek || choice->is_fired)
+        bridge_put_step(bridge, choice->is_peek ? BRIDGE_PEEK : BRIDGE_FIRE_ONE);
+    if (entry == NULL)
+        return;
     blames_put(&a->blames, book, bridge, entry);
-    if (choice->is_rehearsal)
+    if (choice->is_peek)
+        bridge_limit(bridge, 0);
+    else if (choice->is_rehearsal)
         bridge_limit(bridge, choice->most_rules);
 }
 
@@ -188,26 +232,35 @@ const char *alone_send(struct alone *a, struct rulebook *book, const struct alon
     return a->note;
 }
 
-void alone_land(struct alone *a, struct rulebook *book, const struct batch_entry *entry,
-                const struct alone_choice *choice)
+void alone_land(struct alone *a, const struct alone_landed *landed)
 {
     struct trail name;
+    const struct alone_choice *choice = landed->choice;
     bool is_noted = choice != NULL && choice->is_noted;
     if (is_noted)
-        name_entry(&name, book, entry);
+        name_entry(&name, landed->book, choice->is_fired ? &landed->fired[0].entry : landed->entry);
     careful_landed(&a->careful, is_noted ? &name : NULL);
 }
 
-bool alone_next_over(struct alone *a, const struct owner *o, const struct rulebook *book,
-                     const struct batch_entry *letter, size_t *at, struct blame *over)
+static bool is_over(const struct blame *blame, const struct owner *o,
+                    const struct alone_landed *landed)
+{
+    struct stream_id id = {.ms = (uint64_t)blame->ms, .seq = blame->seq};
+    for (uint32_t i = 0; i < landed->fired_count; i++)
+        if (bridge_is_blamed(blame, landed->book, &landed->fired[i]))
+            return true;
+    if (blame->attempts > 0)
+        return landed->is_letter && blame_is_about(blame, landed->book, landed->entry);
+    return is_committed(o, blame->stream, id);
+}
+
+bool alone_next_over(struct alone *a, const struct owner *o, const struct alone_landed *landed,
+                     size_t *at, struct blame *over)
 {
     for (; *at < a->blames.count; (*at)++) {
-        const struct blame *blame = &a->blames.list[*at];
-        struct stream_id id = {.ms = (uint64_t)blame->ms, .seq = blame->seq};
-        if (blame->attempts > 0 ? letter == NULL || !blame_is_about(blame, book, letter)
-                                : !is_committed(o, blame->stream, id))
+        if (!is_over(&a->blames.list[*at], o, landed))
             continue;
-        *over = *blame;
+        *over = a->blames.list[*at];
         blames_remove(&a->blames, *at);
         return true;
     }

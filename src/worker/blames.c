@@ -90,16 +90,3 @@ void blames_put_fired(const struct blames *b, struct bridge *bridge)
         if (is_of_fired(&b->list[i]))
             bridge_blame_fired(bridge, &b->list[i]);
 }
-
-bool blames_take_fired(struct blames *b, const struct rulebook *book, const struct fired *fired,
-                       struct blame *taken)
-{
-    for (size_t i = 0; i < b->count; i++) {
-        if (!bridge_is_blamed(&b->list[i], book, fired))
-            continue;
-        *taken = b->list[i];
-        blames_remove(b, i);
-        return true;
-    }
-    return false;
-}

@@ -39,8 +39,4 @@ void blames_put(const struct blames *b, struct rulebook *book, struct bridge *br
 /* The same for what may fire in its batch: before that is run. */
 void blames_put_fired(const struct blames *b, struct bridge *bridge);
 
-/* Takes out one that is about this; until false. */
-bool blames_take_fired(struct blames *b, const struct rulebook *book, const struct fired *fired,
-                       struct blame *taken);
-
 #endif

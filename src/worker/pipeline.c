@@ -371,11 +371,23 @@ static bool take_stock(struct pipeline *p, uint32_t processed)
     (void)bridge_seen_clocks(p->bridge, &seen_count);
     timing_take_stock(&p->timing, processed, now->until_ms);
     p->counts.fired += fired;
+    if (now->choice.is_fired)
+        return fired > 0 && processed == 0;
     if (processed < now->count && now->choice.is_alone) /* it comes yet */
         now->choice = (struct alone_choice){0};
     if (work_is_moment(now))
         return fired > 0 || seen_count > 0;
     return processed > 0 || fired > 0 || !timing_must_ask(&p->timing);
+}
+
+/* What would fire first is known, unless it takes more to find out. */
+static void take_peek(struct pipeline *p)
+{
+    timing_take_stock(&p->timing, 0, 0);
+    if (!timing_must_ask(&p->timing))
+        alone_peeked(&p->alone, bridge_first_fired(p->bridge));
+    bridge_discard(p->bridge);
+    forget_now(p);
 }
 
 /* Runs the rules on what `now` holds. False: the partition is in trouble or stopped. */
@@ -412,6 +424,10 @@ static bool compute(struct pipeline *p)
         stop_at(p, stopped);
         return false;
     }
+    if (p->now.choice.is_peek) {
+        take_peek(p);
+        return true;
+    }
     bool is_rehearsed = p->now.choice.is_rehearsal && processed > 0;
     if (!take_stock(p, processed) || is_rehearsed) {
         if (is_rehearsed)
@@ -435,12 +451,12 @@ static bool put_work(struct pipeline *p, double redis_ms)
         now->count = 1;
     bridge_set_renewable(p->bridge, !p->is_renewed);
     struct batch_entry *entries = work_first_entry(now);
-    if (!alone_is_over(&p->alone) && has_entries) {
+    if (!alone_is_over(&p->alone) && (has_entries || work_is_moment(now))) {
         alone_choose(&p->alone, p->options.book, now->batch, now->first, entries, now->count,
                      &now->choice);
         p->wants_commit = p->wants_commit || p->alone.is_due;
         now->count = now->choice.count;
-        if (now->count == 0)
+        if (now->choice.is_held)
             return false;
     }
     bridge_put_batch(p->bridge, entries, has_entries ? now->count : 0, p->clock_ms, redis_ms);
@@ -601,16 +617,15 @@ static void land_alone(struct pipeline *p)
     struct blame blame;
     struct work *flight = &p->flight;
     bool has_work = work_is_some(flight);
-    struct rulebook *book = has_work ? flight->book : p->options.book;
-    bool is_letter = work_is_letter(flight) && flight->retry.is_event;
-    alone_land(&p->alone, book, has_work ? work_first_entry(flight) : NULL,
-               has_work ? &flight->choice : NULL);
-    for (size_t at = 0; alone_next_over(&p->alone, p->options.owner, book,
-                                        is_letter ? &flight->retry.entry : NULL, &at, &blame);)
+    struct alone_landed landed = {.book = has_work ? flight->book : p->options.book,
+                                  .choice = has_work ? &flight->choice : NULL,
+                                  .entry = work_first_entry(flight),
+                                  .fired = p->sealed.fired,
+                                  .fired_count = has_work ? p->sealed.fired_count : 0,
+                                  .is_letter = work_is_letter(flight) && flight->retry.is_event};
+    alone_land(&p->alone, &landed);
+    for (size_t at = 0; alone_next_over(&p->alone, p->options.owner, &landed, &at, &blame);)
         p->callbacks.on_blamed(p->context, &blame);
-    for (uint32_t i = 0; has_work && i < p->sealed.fired_count; i++)
-        while (blames_take_fired(&p->alone.blames, book, &p->sealed.fired[i], &blame))
-            p->callbacks.on_blamed(p->context, &blame);
 }
 
 void pipeline_blame(struct pipeline *p, const struct blame *blame)
@@ -684,30 +699,22 @@ static void on_outcome(void *context, enum commit_outcome outcome, const struct 
 
 /* ── sweeping expired states ─────────────────────────────────────────────────────────────────── */
 
-static double sweep_clock(const struct pipeline *p)
-{
-    /* At the tail, time passes by Redis' clock; in the middle of a backlog it stands at the
-     * position. */
-    bool is_at_tail = p->batch == NULL && p->state == WORK_NONE;
-    double now = timing_redis_ms(&p->timing), watermark;
-    if (bridge_watermark(p->bridge, p->sweep.rule, 0, &watermark))
-        return watermark;
-    return is_at_tail && now > p->clock_ms ? now : p->clock_ms;
-}
-
 static void on_sweep(void *context, const struct reply *reply)
 {
     struct pipeline *p = context;
-    if (sweep_take(&p->sweep, p->options.book, p->options.keys, reply, sweep_clock(p)))
+    bool is_at_tail = p->batch == NULL && p->state == WORK_NONE;
+    double now_ms = timing_state_ms(&p->timing, p->sweep.rule, is_at_tail, p->clock_ms);
+    if (sweep_take(&p->sweep, p->options.book, p->options.keys, reply, now_ms))
         p->wants_commit = true;
     step(p);
 }
 
 static void start_sweep(struct pipeline *p)
 {
-    sweep_begin(&p->sweep, p->options.book, p->options.keys, link_out(p->options.commit_link));
-    link_expect(p->options.commit_link, on_sweep, p, NULL, 0);
-    link_flush(p->options.commit_link);
+    struct link *link = p->options.commit_link;
+    sweep_begin(&p->sweep, p->options.book, p->options.keys, link_out(link));
+    link_expect(link, on_sweep, p, NULL, 0);
+    link_flush(link);
 }
 
 static void on_sweep_timer(void *context)
@@ -745,8 +752,7 @@ static void step(struct pipeline *p)
     for (;;) {
         if (p->sweep.is_looking || timing_is_asking(&p->timing))
             break;
-        if (p->sweep.is_wanted && p->state == WORK_NONE && !p->is_holding && !p->is_parting &&
-            !p->is_stopped) {
+        if (p->sweep.is_wanted && p->state == WORK_NONE && may_compute(p)) {
             if (commit_is_armed(p->commit))
                 start_sweep(p);
             break; /* or when it is armed */
@@ -787,26 +793,9 @@ static void step(struct pipeline *p)
         p->callbacks.on_idle(p->context);
 }
 
-/* As far as is known, and not for long: what is in the streams was looked at by the probe. */
-static bool is_all_read(const struct pipeline *p)
-{
-    const struct owner *o = p->options.owner;
-    for (size_t i = 0; i < o->source_count; i++) {
-        const struct source *s = o->sources[i];
-        if (s->number > 0 && !s->is_left_out && (s->added < 0 || s->read < s->added))
-            return false;
-    }
-    return p->batch == NULL && p->state == WORK_NONE && !work_is_some(&p->flight);
-}
-
-bool pipeline_watermark(const struct pipeline *p, const char *rule, double *ms, double *lag_ms)
+bool pipeline_watermark(struct pipeline *p, const char *rule, double *ms, double *lag_ms)
 {
     uint32_t number = rulebook_rule_number(p->options.book, rule, strlen(rule));
-    double now_ms = timing_redis_ms(&p->timing), watermark_ms;
-    double tail_ms = is_all_read(p) ? now_ms : 0;
-    if (number == 0 || now_ms == 0 || !bridge_watermark(p->bridge, number, tail_ms, &watermark_ms))
-        return false;
-    *ms = watermark_ms;
-    *lag_ms = now_ms - watermark_ms;
-    return true;
+    bool is_at_tail = p->batch == NULL && p->state == WORK_NONE && !work_is_some(&p->flight);
+    return number > 0 && timing_watermark(&p->timing, number, is_at_tail, ms, lag_ms);
 }

@@ -101,6 +101,6 @@ void pipeline_count(const struct pipeline *p, struct pipeline_counts *counts);
 
 /* The watermark of a rule in this partition, and how far it is behind Redis' TIME; where nothing
  * comes, it goes on with that by itself. False: it has none, or none yet. */
-bool pipeline_watermark(const struct pipeline *p, const char *rule, double *ms, double *lag_ms);
+bool pipeline_watermark(struct pipeline *p, const char *rule, double *ms, double *lag_ms);
 
 #endif

@@ -106,6 +106,35 @@ static double proven_ms(const struct timing *t)
     return (double)t->owner->redis_ms + (double)(clock_now_us() - t->owner->acquired_us) / 1000;
 }
 
+/* As far as is known, and not for long: what is in the streams was looked at by the probe. */
+static bool is_all_read(const struct owner *o)
+{
+    for (size_t i = 0; i < o->source_count; i++) {
+        const struct source *s = o->sources[i];
+        if (s->number > 0 && !s->is_left_out && (s->added < 0 || s->read < s->added))
+            return false;
+    }
+    return true;
+}
+
+bool timing_watermark(struct timing *t, uint32_t rule, bool is_at_tail, double *ms, double *lag_ms)
+{
+    double now_ms = timing_redis_ms(t);
+    double tail_ms = is_at_tail && is_all_read(t->owner) ? now_ms : 0;
+    if (now_ms == 0 || !bridge_watermark(t->bridge, rule, tail_ms, ms))
+        return false;
+    *lag_ms = now_ms - *ms;
+    return true;
+}
+
+double timing_state_ms(struct timing *t, uint32_t rule, bool is_at_tail, double clock_ms)
+{
+    double now_ms = timing_redis_ms(t), watermark_ms;
+    if (bridge_watermark(t->bridge, rule, 0, &watermark_ms))
+        return watermark_ms;
+    return is_at_tail && now_ms > clock_ms ? now_ms : clock_ms;
+}
+
 /* ── asking ──────────────────────────────────────────────────────────────────────────────────── */
 
 bool timing_must_ask(const struct timing *t)

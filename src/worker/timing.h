@@ -54,6 +54,14 @@ void timing_rest(struct timing *t);
 void timing_set_ahead(struct timing *t, double redis_ahead_ms);
 double timing_redis_ms(const struct timing *t); /* Redis' clock; 0: not known */
 
+/* The watermark of a rule (its number), and how far it is behind Redis' clock. is_at_tail: all that
+ * was read is done; then it goes on with that clock, if nothing came. */
+bool timing_watermark(struct timing *t, uint32_t rule, bool is_at_tail, double *ms, double *lag_ms);
+
+/* The clock that the states of a rule expire by, where the position's is `clock_ms`: at the tail
+ * time passes by Redis' clock; in the middle of a backlog it stands at the position. */
+double timing_state_ms(struct timing *t, uint32_t rule, bool is_at_tail, double clock_ms);
+
 /* Something must be known before anything is computed: timing_ask. True: it is on its way. */
 bool timing_must_ask(const struct timing *t);
 bool timing_ask(struct timing *t);

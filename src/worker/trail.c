@@ -38,8 +38,7 @@ bool trail_parse(const char *text, struct trail *out)
     if (at == NULL || (at = take_word(at, id, sizeof id)) == NULL ||
         (at = take_word(at, attempts, sizeof attempts)) == NULL ||
         (at = take_word(at, rule, sizeof rule)) == NULL ||
-        (at = take_word(at, blamed, sizeof blamed)) == NULL || *at == '\0' ||
-        strlen(at) >= sizeof t.stream)
+        (at = take_word(at, blamed, sizeof blamed)) == NULL || strlen(at) >= sizeof t.stream)
         return false;
     char rest;
     if (sscanf(number, "%u%c", &t.deaths, &rest) != 1 ||

@@ -10,7 +10,9 @@
  *
  * n counts deaths in a row at this entry and rule. The third one blames the rule: it moves to the
  * list in the place of the last `-`, and the count begins anew for the entry's other rules. The
- * third field is not 0 when the entry is a letter that is tried again: how often it had failed. */
+ * STREAM is empty when it is a timer or window that fired: ID then says when it was due, and a hash
+ * of whose it is. The third field is not 0 when the entry is a letter that is tried again: how
+ * often it had failed. */
 #ifndef TIDEMILL_WORKER_TRAIL_H
 #define TIDEMILL_WORKER_TRAIL_H
 

@@ -65,8 +65,8 @@ struct bridge {
   double clock_ms, deadline_ms, next_wall_ms, until_ms, proven_ms, next_idle_ms;
   struct tokens event_tokens, state_tokens;
   struct buf out, letters, requests;
-  uint8_t is_unordered, is_stopped, texts, is_future, is_renewable, is_short, is_early, is_exact, has_more;
-  char fault[503];
+  uint8_t is_unordered, is_stopped, texts, is_future, is_renewable, is_short, is_early, is_exact, has_more, is_peek;
+  char fault[502];
 };]] },
   { "struct mark", "struct mark { uint32_t rule, leaving, serial, is_full, is_seen, spent_us; };" },
   { "tidemill_int64", "typedef struct { const int64_t value; const bool is_unsigned; } tidemill_int64;" },

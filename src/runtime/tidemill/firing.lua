@@ -49,7 +49,7 @@ local function fire_next(K, p, R, kind, i, clock_ms, limit)
   local c = p.c
   local due, wave_rule = c.nexts[R.id * KINDS + kind], kind == WALL and 0 or R.index
   if p.wave_due and (due ~= p.wave_due or wave_rule ~= p.wave_rule) then return false end -- (1)
-  local most = p.fired_most or (c.fire_most > 0 and c.fire_most or FIRE_MOST)
+  local most = p.fired_most or FIRE_MOST
   if c.fired_count >= most or (c.fired_count > 0 and K.host.clock() >= c.deadline_ms) then
     c.has_more = 1
     return false
@@ -60,11 +60,13 @@ local function fire_next(K, p, R, kind, i, clock_ms, limit)
     c.is_short = 1
     return false
   end
-  if not firing.start(K, p, R, k) then
+  if c.is_peek == 0 and not firing.start(K, p, R, k) then
     if not p.wave_due then fetch_ahead(K, p, R, kind, limit) end
     p.wave_due, p.wave_rule = due, wave_rule
   end
-  return true
+  if c.is_peek == 0 and c.fired_count ~= c.fire_most then return true end
+  c.has_more = 1
+  return false
 end
 
 ---Runs what fired, or is tried again: the task of c.fired[k]. False: it waits.
