@@ -39,6 +39,28 @@ describe("streams", function()
     seen { "c 0-1", "a 1-1", "b 1-1", "b 2-1", "a 3-1", "c 3-1", "b 3-2", "a 3-3" }
   end)
 
+  it("of which one waits for its turn are not overtaken in what it gets meanwhile", function()
+    for ms = 1, 25 do
+      add("a", ms .. "-1")
+    end
+    add("b", "15-2")
+    start { settings = { batch_events = 10 }, rules = { ["seen.lua"] = engine.rule([[
+      ctx.redis.rpush("seen", ctx.stream .. " " .. ctx.id)
+      if ctx.id == "5-1" then
+        ctx.log.warn("reads on")
+        repeat until ctx.redis.get("go")
+      end]], 'stream = { "a", "b" }') } }
+    e:wait_logged "rule_warn_seen" -- the first batch has come to a 10-1, and the next of `a` are being read, but none of `b`
+    add("b", "17-2")
+    server:call("SET", "go", 1)
+    local expected = {}
+    for ms = 1, 25 do
+      expected[#expected + 1] = ("a %d-1"):format(ms)
+      expected[#expected + 1] = (ms == 15 or ms == 17) and ("b %d-2"):format(ms) or nil
+    end
+    seen(expected)
+  end)
+
   it("of very different lengths keep that order in any batch size", function()
     local seed, expected, commands = tonumber(os.getenv "TIDEMILL_SEED") or os.time(), {}, {}
     math.randomseed(seed)

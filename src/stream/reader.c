@@ -165,7 +165,7 @@ static void read_on(struct reader *r)
     for (size_t i = 0; i < r->source_count; i++) {
         struct source *s = r->sources[i];
         if (s->chunk != NULL)
-            something_waits = true;
+            something_waits = s->is_leftover = true; /* the others are read further now */
         else if (s->is_known && !s->is_left_out)
             r->asked[r->asked_count++] = s;
         s->is_drained = false;

@@ -46,8 +46,8 @@ struct source {
     const struct reply *entries;
     uint32_t next; /* of them */
     struct stream_id next_id;
-    bool is_leftover; /* a batch has been cut from them: newer entries of this stream may exist that
-                         we have not seen */
+    bool is_leftover; /* a batch has been cut from them, or other streams were read while they
+                         waited: newer entries of this stream may exist that we have not seen */
     bool is_filled;   /* the read was full: more may exist */
     bool is_drained;  /* worked off, and not asked for since: what comes next is not known */
 };
