@@ -149,9 +149,8 @@ local function abort(world, engine, is_edited)
   world:tally "aborts"
   for name in pairs(world:blamed()) do
     if not before[name] then
-      local stream, id = name:match "^(%S+) (%S+)"
-      world:tally "aborts in a rule"
-      world:flow(function() return world:is_past(stream, id) end, "the end of what is blamed: " .. name)
+      world:tally(name:find "^fired" and "aborts in a timer or window" or "aborts in a rule")
+      world:flow(function() return world:is_over(name) end, "the end of what is blamed: " .. name)
       world.oracle.owed[name] = not is_edited and world:takeovers_from(engine) == takeovers or nil
     end
   end

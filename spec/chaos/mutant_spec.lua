@@ -20,7 +20,7 @@ describe("the oracle #slow", function()
 
   before_each(function()
     w = world.create { seed = SEED, binary = BUILD .. "/tidemill", engines = 0 }
-    pause = w.folder .. "/pause"
+    pause, w.patience_s = w.folder .. "/pause", 3
   end)
 
   after_each(function()

@@ -2,8 +2,10 @@
 -- shares no code with the engine: what rules/ do is written down here once more, in the plainest way.
 --
 --   local oracle = require("spec.chaos.oracle").create(seed)
---   for _, command in ipairs(oracle:feed(1000)) do … end   -- XADD commands, with their IDs
+--   oracle:learn(server:pipeline(oracle:feed(1000)))       -- XADD commands, and the IDs that they got
 --   local faults = oracle:differences(server)              -- {} when every count is exact
+--
+-- IDs are Redis' own, of the moment: only so timers and windows of entry IDs depend on nothing but the entries (times.lua).
 --
 -- What no oracle can know is in which rule a signal hits a worker. So it is told: `oracle.blamed` is what the engines say that
 -- they blame for aborts that were ours, by "STREAM ID RULE". Only such a rule may have a letter `crash`, and then nothing else of
@@ -14,6 +16,7 @@
 -- at the same time is promised.
 local cjson = require "cjson"
 local codec = require "spec.support.codec"
+local times = require "spec.chaos.times"
 
 local oracle = {}
 local Oracle = {}
@@ -21,6 +24,7 @@ Oracle.__index = Oracle
 
 local STREAMS = { "orders", "visits", "clicks" }
 local USERS, SHOPS, PAGE, SHOWN = 400, 30, 5000, 12
+local RULES = { "alpha", "beats", "checks", "patterns", "refused", "sessions", "shops", "silences", "totals", "zz-omega" }
 local TEXTS = { "b", "aaab", "c" }
 local HEAVY, BOMB = ("a"):rep(4), ("a"):rep(60) -- a pattern takes about a millisecond, and for ever
 local BROKEN = { '{"type":"buy"', '{"type":"buy",}', "\x82\xa4type\xa3buy", "{nothing}" }
@@ -37,9 +41,8 @@ local function generator(seed)
 end
 
 function oracle.create(seed, group)
-  local self = setmetatable({ draw = generator(seed), group = group or "chaos", events = {}, ms = os.time() * 1000 - 1200000,
-    seq = 0, blamed = {}, owed = {}, versions = { v0 = true } }, Oracle)
-  return self
+  return setmetatable({ draw = generator(seed), group = group or "chaos", events = {}, ts = times.FIRST_TS, blamed = {}, owed = {},
+    versions = { v0 = true } }, Oracle)
 end
 
 ---- input ----
@@ -61,6 +64,10 @@ local function make(self, stream)
   elseif stream == "clicks" and dice <= 60 then
     event.type, event.text = "text", TEXTS[draw(#TEXTS)]
   end
+  if stream == "visits" then
+    self.ts = self.ts + draw(2) - 1
+    event.ts = self.ts - (draw(50) == 1 and 100 + draw(300) or draw(40))
+  end
   if draw(8) == 1 and not event.poison then
     local fields = {}
     for name, value in pairs(event) do
@@ -71,34 +78,42 @@ local function make(self, stream)
   return event, { "data", cjson.encode(event) }
 end
 
-local function add(self, stream, id, event, fields)
-  event.stream, event.id = stream, id
+local function add(self, stream, event, fields)
+  event.stream = stream
   self.events[#self.events + 1] = event
-  return { "XADD", stream, id, unpack(fields) }
+  return { "XADD", stream, "*", unpack(fields) }
 end
 
--- The next `count` entries, as XADD commands. Their IDs rise over all streams; some are the same in two streams.
+-- The next `count` entries, as XADD commands. Many come in the same ms, and have the same IDs in two streams.
 function Oracle:feed(count)
   local commands = {}
   for i = 1, count do
     local stream = STREAMS[self.draw(#STREAMS)]
-    if self.draw(3) == 1 then
-      self.ms, self.seq = self.ms + 1, 0
-    else
-      self.seq = self.seq + 1
-    end
-    commands[i] = add(self, stream, ("%.0f-%d"):format(self.ms, self.seq), make(self, stream))
+    commands[i] = add(self, stream, make(self, stream))
   end
   return commands
 end
 
--- An event that patterns.lua is busy with, or never comes back from: its XADD, and its ID. `bomb`: "hang", the reason that its letter
--- must have; "any", it may be `crash` too; nil, none. It is not drawn, so that the others stay the same.
+-- The IDs of the last entries.
+function Oracle:learn(ids)
+  for i, id in ipairs(ids) do
+    self.events[#self.events - #ids + i].id = type(id) == "string" and id or error(id.err)
+  end
+  return ids
+end
+
+-- The XADD of an event that patterns.lua is busy with, or never comes back from. `bomb`: "hang", the reason that its letter must have;
+-- "any", it may be `crash` too; nil, none. It is not drawn, so that the others stay the same.
 function Oracle:feed_pattern(bomb)
-  self.seq = self.seq + 1
   local event = { type = "text", user = "clicks1", shop = "s1", text = bomb and BOMB or HEAVY, bomb = bomb }
   local fields = { "type", event.type, "user", event.user, "shop", event.shop, "text", event.text }
-  return add(self, "clicks", ("%.0f-%d"):format(self.ms, self.seq), event, fields), event.id
+  return add(self, "clicks", event, fields)
+end
+
+-- The XADD of an event with which all sessions are over.
+function Oracle:feed_end()
+  local event = { type = "end", user = "visits0", shop = "s0", ts = times.LAST_TS }
+  return add(self, "visits", event, { "data", cjson.encode(event) })
 end
 
 -- After a Redis that lost its tail: only what is still there has ever happened.
@@ -136,11 +151,25 @@ end
 
 -- Has a worker ended in this rule on this event? Then the letter is all that there is of it.
 local function is_down(must, event, rule)
-  local reason = must.down[name_of(event, rule)]
-  if reason then
-    table.insert(must.letters[event.stream], ("%s %s %s"):format(event.id, rule, reason))
+  return must.down[name_of(event, rule)] ~= nil
+end
+
+-- A worker may also end while a rule only looks whether it wants the event. Bombs are told of by run_texts.
+local function tell_down(must, event)
+  for _, rule in ipairs(RULES) do
+    if is_down(must, event, rule) and not (event.bomb and rule == "patterns") then
+      table.insert(must.letters[event.stream], ("%s %s %s"):format(event.id, rule, must.down[name_of(event, rule)]))
+    end
   end
-  return reason ~= nil
+end
+
+-- The events that is_down is true of in some rule, by stream and ID.
+local function ends_of(down)
+  local ends = {}
+  for name in pairs(down) do
+    ends[name:match "^%S+ %S+"] = true
+  end
+  return ends
 end
 
 local function run_totals(must, event, users)
@@ -204,6 +233,9 @@ end
 
 -- In the order of the rules' names.
 local function run_rules(must, event)
+  if must.ends[event.stream .. " " .. event.id] then
+    tell_down(must, event)
+  end
   if event.type == "check" then
     run_checks(must, event)
   elseif event.type == "wrong" then
@@ -215,11 +247,17 @@ local function run_rules(must, event)
   run_totals(must, event, must.users)
 end
 
--- `down`: the reasons of letters of workers' ends, by what they name.
-function Oracle:expectation(down, is_mended)
-  local must = { down = down, is_mended = is_mended, marks = {}, found = {},
+-- `is` tells of the letters of workers' ends: their reasons by what they name.
+function Oracle:expectation(is, is_mended)
+  local must = { down = is.down, ends = ends_of(is.down), is_mended = is_mended, marks = {}, found = {}, fired_letters = {},
     offers = {}, letters = {}, sum = {}, hits = {}, checks = {}, refused = {}, wrong = 0, shops = {},
     milestones = {}, users = {}, last = {}, count = {} }
+  local moments = times.begin(function(name)
+    if is.fired[name] then
+      table.insert(must.fired_letters, name .. " " .. is.fired[name])
+    end
+    return is.fired[name] ~= nil
+  end)
   for _, stream in ipairs(STREAMS) do
     must.offers[stream], must.letters[stream], must.count[stream] = {}, {}, 0
   end
@@ -230,7 +268,13 @@ function Oracle:expectation(down, is_mended)
       table.insert(must.letters[event.stream], event.id .. "  decode")
     else
       run_rules(must, event)
+      times.run(moments, event, function(rule) return is_down(must, event, rule) end)
     end
+  end
+  local late
+  must.times, late = times.finish(moments)
+  for _, id in ipairs(late) do
+    table.insert(must.letters.visits, id .. " sessions late")
   end
   return must
 end
@@ -295,6 +339,10 @@ local function read_letters(server, self, is)
       table.insert(is.unverified, fields.message)
     elseif fields.reason == "refused" then
       table.insert(is.refused, fields.id)
+    elseif fields.timer or fields.window then
+      local name = times.name(fields.rule, fields.key, fields.timer or fields.window, fields.id)
+      table.insert(is.fired_letters, name .. " " .. fields.reason)
+      is.fired[name] = fields.reason
     elseif is.letters[fields.stream] then
       table.insert(is.letters[fields.stream], ("%s %s %s"):format(fields.id, fields.rule, fields.reason))
       if fields.reason == "crash" or fields.reason == "hang" then
@@ -308,12 +356,13 @@ end
 
 local function reality(self, server)
   local is = { offers = {}, letters = {}, checks = {}, refused = {}, unverified = {}, milestones = {}, strange = {}, hits = {},
-    marks = {}, versions = { alpha = {}, omega = {} }, down = {} }
+    marks = {}, versions = { alpha = {}, omega = {} }, down = {}, fired = {}, fired_letters = {} }
   for _, stream in ipairs(STREAMS) do
     is.offers[stream], is.letters[stream] = {}, {}
   end
   read_outputs(server, is)
   read_letters(server, self, is)
+  is.times = times.read(function(stream, call) each_entry(server, stream, call) end)
   is.sum, is.wrong = numbers(server:hash("sum")), tonumber(server:call("HGET", "wrong", "n") or 0)
   for i = 1, USERS do
     is.hits["visits" .. i] = tonumber(server:call("GET", "hits:visits" .. i))
@@ -394,8 +443,16 @@ local function compare_down(faults, self, is)
       faults(("a letter `%s` of %s, which no abort of ours was"):format(reason, name))
     end
   end
+  local fired = {}
+  for name, reason in pairs(is.fired) do
+    local short = name:match "^%S+ %S+ %S+"
+    fired[short] = true
+    if reason ~= "crash" or not self.blamed[short] then
+      faults(("a letter `%s` of %s, which no abort of ours was"):format(reason, name))
+    end
+  end
   for name in pairs(self.owed) do
-    if not is.down[name] then
+    if not is.down[name] and not fired[name] then
       faults("no letter of " .. name .. ", which was blamed and was not edited since")
     end
   end
@@ -474,10 +531,21 @@ local function compare_texts(faults, self, must, is)
   compare_down(faults, self, is)
 end
 
+local function compare_times(faults, self, server, must, is)
+  local pending = server:call(unpack(self:pending_keys()))
+  if pending > 0 then
+    faults(("%d of the keys of timers and windows are still there"):format(pending))
+  end
+  for _, rule in ipairs(times.rules) do
+    compare_lists(faults, rule, must.times[rule], is.times[rule])
+  end
+  compare_lists(faults, "letters of timers and windows", sorted(must.fired_letters), sorted(is.fired_letters))
+end
+
 -- What is not as it must be, as sentences; the second result is how many letters `crash`, `hang` and `unverified` there are.
 function Oracle:differences(server)
   local is = reality(self, server)
-  local all, must = {}, self:expectation(is.down)
+  local all, must = {}, self:expectation(is)
   local function faults(text)
     if #all < SHOWN then
       all[#all + 1] = text
@@ -493,6 +561,7 @@ function Oracle:differences(server)
   end
   compare_lists(faults, "strange letters", {}, is.strange)
   compare_texts(faults, self, must, is)
+  compare_times(faults, self, server, must, is)
   compare_maps(faults, "sum", must.sum, is.sum)
   compare_maps(faults, "hits", must.hits, is.hits)
   compare_maps(faults, "wrong", { n = must.wrong }, { n = is.wrong })
@@ -509,7 +578,7 @@ end
 -- (INCR alist, which is gone by then), retried or of later events, must have been done, each once.
 function Oracle:differences_after_retry(server)
   local is = reality(self, server)
-  local all, must = {}, self:expectation(is.down, true)
+  local all, must = {}, self:expectation(is, true)
   local function faults(text)
     all[#all + 1] = text
   end
@@ -521,10 +590,16 @@ function Oracle:differences_after_retry(server)
     compare_lists(faults, "letters of " .. stream, sorted(must.letters[stream]), sorted(is.letters[stream]))
   end
   compare_texts(faults, self, must, is)
+  compare_times(faults, self, server, must, is)
   compare_maps(faults, "alist", { n = #must.refused }, { n = tonumber(server:call("GET", "alist") or 0) })
   compare_maps(faults, "inbox", { n = 0 }, { n = server:call("XLEN", ("tidemill:%s:inbox"):format(self.group)) })
   compare_positions(faults, self, server, must)
   return all, count_reasons(is)
+end
+
+-- EXISTS of all that is there while a timer or window is still pending.
+function Oracle:pending_keys()
+  return times.keys(self.group)
 end
 
 -- Is the entry ID `a` above `b`?

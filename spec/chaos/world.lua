@@ -7,6 +7,8 @@
 --
 -- The engine in each place has a rules folder of its own, a copy of rules/ that edits.lua changes while it runs.
 --
+-- `patience_s`, how long finish waits for the last timers and windows, may be set.
+--
 -- Options: seed; redis (lines of redis.conf); binary (of the engines); engines (how many, default 2); batch_events.
 local files = require "spec.support.files"
 local oracle = require "spec.chaos.oracle"
@@ -29,7 +31,7 @@ return {
   group = "chaos", lease_ms = 400, batch_events = %d,
   limits = { rule_ms = 50, hard_ms = 100 },
   outputs = { offers = { codec = "json" }, milestones = { codec = "json" }, checks = { codec = "json" },
-    marks = { codec = "json" } },
+    marks = { codec = "json" }, silences = { codec = "json" }, beats = { codec = "json" }, sessions = { codec = "json" } },
 }
 ]]
 
@@ -144,13 +146,15 @@ function World:abort(pid)
   tree.send(pid, "ABRT")
 end
 
--- What the engines blame for aborts that were ours: true by "STREAM ID RULE". Each is told before the end of its worker.
+-- What the engines blame for aborts that were ours: true by "STREAM ID RULE", or by "fired DUE RULE" where it was in a timer or
+-- window. Each is told before the end of its worker.
 function World:blamed()
   local blamed, name = {}, nil
   for _, line in ipairs(self:lines " error ") do
-    local rule, stream, id = line:match " error blamed .- rule=(%S+) .-stream=(%S+) id=(%S+)"
+    local rule, stream, id = line:match " error blamed .- rule=(%S+) .-stream=(%S*) id=(%S+)"
     if rule then
-      name = ("%s %s %s"):format(stream, id, rule)
+      local is_fired = stream == "" or stream == '""'
+      name = ("%s %s %s"):format(is_fired and "fired" or stream, is_fired and id:match "^%d+" or id, rule)
     elseif line:find(" worker_ended ", 1, true) then
       if name and self.aborted[line:match " pid=(%d+)"] then
         blamed[name] = true
@@ -165,6 +169,20 @@ end
 function World:is_past(stream, id)
   local at = self:ctl("offset:" .. stream)
   return at and not oracle.is_above(id, at)
+end
+
+-- Is what is blamed committed, by its name?
+function World:is_over(name)
+  local stream, id, rule = name:match "^(%S+) (%S+) (%S+)$"
+  if stream ~= "fired" then
+    return self:is_past(stream, id)
+  end
+  for _, kind in ipairs { "wall", "window" } do
+    if self.server:call("ZCOUNT", ("tidemill:%s:timers:%s:%s"):format(GROUP, rule, kind), "-inf", id) > 0 then
+      return false
+    end
+  end
+  return true
 end
 
 -- Counts what happened, for the sum at the end.
@@ -184,30 +202,27 @@ end
 
 ---- flowing ----
 
+local function add(self, commands)
+  self.fed = self.fed + #commands
+  return self.oracle:learn(self.server:pipeline(commands))
+end
+
 function World:feed(count)
-  self.server:pipeline(self.oracle:feed(count))
-  self.fed = self.fed + count
+  add(self, self.oracle:feed(count))
 end
 
 -- An event that a rule never comes back from; its ID. `reason` of the letter that it must be: "hang", or "any".
 function World:feed_bomb(reason)
-  local command, id = self.oracle:feed_pattern(reason)
-  self.server:call(unpack(command))
-  self.fed = self.fed + 1
-  return id
+  return add(self, { self.oracle:feed_pattern(reason) })[1]
 end
 
 -- So many events that keep a rule busy; the ID of the first.
 function World:feed_heavy(count)
-  local commands, first = {}, nil
+  local commands = {}
   for i = 1, count do
-    local id
-    commands[i], id = self.oracle:feed_pattern()
-    first = first or id
+    commands[i] = self.oracle:feed_pattern()
   end
-  self.server:pipeline(commands)
-  self.fed = self.fed + count
-  return first
+  return add(self, commands)[1]
 end
 
 function World:check_engines()
@@ -276,6 +291,11 @@ end
 -- Waits until all is done, stops the engines cleanly, and asks the oracle. Returns its differences, and counts of letters.
 function World:finish(judge)
   self:flow(function() return self:is_done() end, "the end")
+  add(self, { self.oracle:feed_end() })
+  self.allowance = math.max(self.allowance, self.fed)
+  self:flow(function() return self:is_done() end, "the event that ends all sessions")
+  local pending = self.oracle:pending_keys()
+  pcall(wait.until_true, function() return self.server:call(unpack(pending)) == 0 end, self.patience_s or FLOW_S) -- the oracle looks
   for _, engine in pairs(self.engines) do
     engine:signal("TERM")
   end
