@@ -159,8 +159,7 @@ describe("all that a rule can reach by walking:", function()
       "coroutine", "require" } do
       visible[name] = env[name]
     end
-    local tidemill = {}
-    for name, v in pairs(require "tidemill") do tidemill[name] = v end -- a rule has a copy, too (rulebook.lua)
+    local tidemill = require("tidemill.rulebook").copy_of_module(require "tidemill")
     local reached, count = walk({ env, visible, tidemill, kit.rules[1].ctx, kit.rules[1].ctx.log, kit.rules[1].ctx.redis,
       value = tidemill.int64 "1", null = tidemill.null, list = tidemill.array {}, ext = tidemill.ext(1, "") }, env.getmetatable)
     assert.same({}, reached)

@@ -90,9 +90,9 @@ local function copy_of(t)
 end
 
 -- A module of ours for one rule: whatever the rule does to it is nobody else's matter. Metatables stay (they hide themselves).
-local function copy_of_module(t)
+function rulebook.copy_of_module(t)
   local copy = {}
-  for k, v in pairs(t) do copy[k] = type(v) == "table" and copy_of_module(v) or v end
+  for k, v in pairs(t) do copy[k] = type(v) == "table" and rulebook.copy_of_module(v) or v end
   return setmetatable(copy, debug.getmetatable(t))
 end
 
@@ -103,7 +103,7 @@ local function requirer(file, environment_of)
     if type(name) ~= "string" then error("require: expects the name of a module", 2) end
     if loaded[name] ~= nil then return loaded[name] end
     if rulebook.MODULES[name] then
-      loaded[name] = copy_of_module(require(name))
+      loaded[name] = rulebook.copy_of_module(require(name))
       return loaded[name]
     end
     local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"

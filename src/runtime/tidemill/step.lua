@@ -140,21 +140,24 @@ local KEY_FUNCTION = [[
 ---The step of one rule: step(partition, c, entry, shape).
 ---@return fun(p: table, c: ffi.cdata*, i: number, s: number)
 function step.of_rule(K, R)
-  local handler = R.window and HANDLER_IN_WINDOW or HANDLER_PLAIN
+  -- Filled in before the rest, which has texts of the rule's author in it that may look like a place to be filled.
+  local body = (R.on_timer or R.window) and BODY_WITH_TIME or BODY
+  body = body:gsub("%$([%w_]+)", {
+    handler = R.window and HANDLER_IN_WINDOW or HANDLER_PLAIN, state_version = ("%d"):format(R.state_version),
+  })
   local parts = {
     clock = R.has_clock and CLOCK or "",
     time = R.time and TIME or "",
     state_clock = R.time and STATE_CLOCK or "",
-    body = (R.on_timer or R.window) and BODY_WITH_TIME:gsub("%$handler", function() return handler end) or BODY,
+    body = body,
     before = (R.when_function or R.key_function) and BEFORE or "",
     when = R.when_function and WHEN_FUNCTION or "",
     check = R.check and CHECK or "",
-    state_version = ("%d"):format(R.state_version),
     key = R.key_function and KEY_FUNCTION
       or R.key_field and KEY_FIELD:format(R.key_field, R.key_field, R.key_field)
       or 'local key = ""',
   }
-  local source = STEP:gsub("%$([%w_]+)", parts):gsub("%$([%w_]+)", parts)
+  local source = STEP:gsub("%$([%w_]+)", parts)
   return assert(loadstring(source, "=step"))(K, R)
 end
 
