@@ -19,6 +19,7 @@
 -- (1) What a batch changed is told to the host when it is done (report), and taken back when it is run again (rollback).
 local call = require "tidemill.call"
 local event_time = require "tidemill.event_time"
+local memory = require "tidemill.memory"
 local shape = require "tidemill.shape"
 local timers = require "tidemill.timers"
 
@@ -269,7 +270,8 @@ local function time_of_field(R, tokens, s)
 end
 
 -- The rule's own function: on the event as it is before `when`. What it raises is kept until the rule's turn.
-local function time_of_function(K, R, clock, tokens, s)
+local function time_of_function(K, p, R, clock, i, s)
+  local tokens = p.c.event_tokens.list
   local build = s >= 0 and R.time_builders[s]
   if s >= 0 and not build then
     build = shape.constructor(tokens, 0)
@@ -282,11 +284,12 @@ local function time_of_function(K, R, clock, tokens, s)
   local ok, v = xpcall(R.time_function, K.on_error, event)
   K.mark.rule, K.mark.leaving = 0, 0
   if ok then return event_time.parse(v) end
+  if memory.is_out(v) and memory.may_try_again(K, p, R, i) then return time_of_function(K, p, R, clock, i, s) end
   clock.reason, clock.fault, clock.trace = K:reason_of(v)
   return nil
 end
 
-local function read_time(K, R, clock, tokens, s, entry_ms)
+local function read_time(K, p, R, clock, i, s, entry_ms)
   clock.reason = nil
   if not R.time then
     clock.event_ms = entry_ms
@@ -294,9 +297,9 @@ local function read_time(K, R, clock, tokens, s, entry_ms)
   end
   local time
   if R.time_function then
-    time = time_of_function(K, R, clock, tokens, s)
+    time = time_of_function(K, p, R, clock, i, s)
   else
-    time = time_of_field(R, tokens, s)
+    time = time_of_field(R, p.c.event_tokens.list, s)
   end
   if time and time > entry_ms + K.future_ms then
     clock.reason = "future"
@@ -319,7 +322,7 @@ function clocks.observe(K, p, i, s, rules, from)
   for n = from, #rules do
     local R = rules[n]
     local clock = p.clocks[R.index]
-    local time = read_time(K, R, clock, c.event_tokens.list, s, e.ms)
+    local time = read_time(K, p, R, clock, i, s, e.ms)
     if e.attempts == 0 and clock.last[e.stream] then
       observe(c, clock, e.stream, time, e.ms, e.clock_ms)
       local base = R.id * KINDS

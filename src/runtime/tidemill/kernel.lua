@@ -377,7 +377,6 @@ end
 ---What an error that was caught means, and forgets what `call` says of it.
 ---@return string reason, string message, string traceback
 function kernel.reason_of(_, err)
-  if memory.is_out(err) then error(err, 0) end
   local reason, message, trace = "error", nil, call.trace
   if call.unwind and call.unwind ~= "redo" then reason, message = call.unwind, call.message end
   call.unwind, call.message, call.trace = nil, nil, ""
@@ -482,6 +481,17 @@ function kernel:observe_event(p, i, s, rules)
   end
 end
 
+-- The rules whose clocks an event moves, in front of itself: not one that may not be called on it.
+local function clocked_of(self, p, list, only)
+  if only == 0 and not p.alone then return list.clocked end
+  local some = {}
+  for n, R in ipairs(only > 0 and { self.rules[only] } or list.rules) do
+    local may = not p.alone or (n <= (p.alone.most or n) and not p.alone.blames[R.index])
+    if R.has_clock and may then some[#some + 1] = R end
+  end
+  return some
+end
+
 -- One event from the rule at place `from` on; only one rule when a letter is tried again.
 local function run_some(self, p, c, i, list, from)
   local only = c.entries[i].only
@@ -495,7 +505,7 @@ local function run_some(self, p, c, i, list, from)
     return self:undecodable_entry(p, i)
   end
   local is_cut
-  is_cut, s = self:observe_event(p, i, s, only > 0 and (self.rules[only].has_clock and { self.rules[only] } or {}) or list.clocked)
+  is_cut, s = self:observe_event(p, i, s, clocked_of(self, p, list, only))
   if is_cut then return end
   if p.alone then return run_alone(self, p, c, i, s, only > 0 and { self.rules[only] } or list.rules, from) end
   if only > 0 then return self.rules[only].step(p, c, i, s) end
