@@ -91,10 +91,15 @@ static void on_read_refused(void *context, const struct reply *error)
 
 static void on_outcome(void *context, enum commit_outcome outcome, const struct error *why);
 
-static void on_changed(void *context, const char *how)
+static void on_trouble(void *context, const char *kind, const char *why, bool later)
 {
     struct pipeline *p = context;
-    p->callbacks.on_trouble(p->context, "ctl_changed", how, false);
+    p->callbacks.on_trouble(p->context, kind, why, later);
+}
+
+static void on_changed(void *context, const char *how)
+{
+    on_trouble(context, "ctl_changed", how, false);
 }
 
 static void on_clear_timer(void *context)
@@ -106,12 +111,6 @@ static void on_clear_timer(void *context)
 
 static void on_sweep_timer(void *context);
 static bool is_quiet(void *context);
-
-static void on_trouble(void *context, const char *kind, const char *why, bool later)
-{
-    struct pipeline *p = context;
-    p->callbacks.on_trouble(p->context, kind, why, later);
-}
 
 static void on_fatal(void *context, const struct error *why)
 {
@@ -224,15 +223,15 @@ void pipeline_rest(struct pipeline *p)
     p->batch = NULL;
     reader_rest(p->reader);
     commit_reset(p->commit);
-    if (p->bridge != NULL)
+    if (p->bridge != NULL) {
         bridge_drop(p->bridge);
+        timing_rest(&p->timing);
+    }
     for (size_t i = 0; i < p->options.owner->source_count; i++)
         p->options.owner->sources[i]->sent_count = 0;
     loop_timer_stop(p->clear_timer);
     loop_timer_stop(p->sweep_timer);
     sweep_rest(&p->sweep);
-    if (p->bridge != NULL)
-        timing_rest(&p->timing);
     fetch_rest(&p->fetch);
     p->wants_commit = p->has_unverified = p->is_sources_dirty = false;
     if (p->is_parting)
