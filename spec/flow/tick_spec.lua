@@ -91,6 +91,23 @@ return tidemill.rule {
     e:stop()
   end)
 
+  it("what a timer wants and Redis does not even queue is a letter of the timer, and all else is done", function()
+    server:call("ACL", "SETUSER", "mill", "on", ">pw", "~*", "&*", "+@all", "-publish")
+    e = engine.start { server = server, url = server:url("", "mill:pw@"), rules = { ["remind.lua"] = REMIND:gsub("ctx.redis.xadd.-%)", [[
+      ctx.redis.rpush("good", ctx.key) ctx.redis.publish("news", ctx.key) ctx.redis.rpush("good", ctx.key .. "!")]]) } }
+    for _, user in ipairs { "ann", "bob" } do server:call("XADD", "cart", "*", "user", user, "delay", 1) end
+    e:wait_equal(2, function() return #e:letters() end)
+    e:wait_equal(4, function() return server:call("LLEN", "good") end)
+    for n, user in ipairs { "ann", "bob" } do
+      local letter = e:letters()[n]
+      assert.same({ "refused", "remind", user, "1" }, { letter.reason, letter.timer, letter.key, letter.attempts })
+      assert.matches("PUBLISH.*" .. user, letter.payload)
+    end
+    assert.same({ "ann", "ann!", "bob", "bob!" }, server:call("LRANGE", "good", 0, -1))
+    assert.equal(2, e:status().partitions[1].fired)
+    e:stop()
+  end)
+
   -- No limit stops a rule here, and no lease runs out.
   local PATIENT = { batch_events = 50, lease_ms = 120000, limits = { rule_ms = 30000, hard_ms = 30000 } }
   local POISONED = [[

@@ -369,7 +369,6 @@ static bool take_stock(struct pipeline *p, uint32_t processed)
     uint32_t seen_count, fired = bridge_fired_count(p->bridge);
     (void)bridge_seen_clocks(p->bridge, &seen_count);
     timing_take_stock(&p->timing, processed, now->until_ms);
-    p->counts.fired += fired;
     if (now->choice.is_fired)
         return fired > 0 && processed == 0;
     if (processed < now->count && now->choice.is_alone) /* it comes yet */
@@ -460,6 +459,8 @@ static bool put_work(struct pipeline *p, double redis_ms)
     }
     bridge_put_batch(p->bridge, entries, has_entries ? now->count : 0, p->clock_ms, redis_ms);
     timing_put(&p->timing, now->until_ms);
+    if (p->is_renewed)
+        bridge_put_step(p->bridge, BRIDGE_FIRE_ONE);
     blames_put_fired(&p->alone.blames, p->bridge);
     if (now->retry.is_fired)
         bridge_put_fired(p->bridge, &now->retry.fired);
@@ -647,8 +648,10 @@ static void land(struct pipeline *p)
     tell_refused(p);
     for (size_t cursor = 0; transaction_next_fault(p->commit, p->options.owner, &cursor, &why);)
         p->callbacks.on_fatal(p->context, &why);
-    if (work_is_some(&p->flight))
+    if (work_is_some(&p->flight)) {
+        p->counts.fired += p->sealed.fired_count;
         bridge_forget_refusals(p->bridge);
+    }
     land_alone(p);
     work_forget(&p->flight);
 }
@@ -737,9 +740,8 @@ static bool is_quiet(void *context)
 
 static bool may_send(const struct pipeline *p)
 {
-    if (!commit_is_armed(p->commit))
-        return false;
-    return p->state == WORK_COMPUTED || (p->state == WORK_NONE && p->wants_commit);
+    return commit_is_armed(p->commit) &&
+           (p->state == WORK_COMPUTED || (p->state == WORK_NONE && p->wants_commit));
 }
 
 /* One thing after the other until everything waits for Redis. */
@@ -772,8 +774,6 @@ static void step(struct pipeline *p)
             if ((!goes_on && !p->wants_commit) || p->state == WORK_WAITING)
                 break;
         }
-        if (p->state == WORK_NONE && p->wants_commit && !commit_is_armed(p->commit))
-            break;
         if (!may_send(p))
             break;
         send(p);

@@ -52,7 +52,8 @@ struct pipeline_callbacks {
 };
 
 struct pipeline_counts {
-    uint64_t events, effects, letters, commits, cuts, lookups, state_loads, fired;
+    uint64_t fired; /* timers and windows */
+    uint64_t events, effects, letters, commits, cuts, lookups, state_loads;
     uint64_t state_bytes, state_keys;
     bool is_stopped; /* a rule with on_error "stop" has failed */
     char stopped_by[512];

@@ -137,13 +137,10 @@ void status_add_partition(struct status *s, struct buf *json, struct partition *
         const char *name;
         uint64_t number;
     } rows[] = {
-        {"events", counts.events},
-        {"effects", counts.effects},
-        {"letters", counts.letters},
-        {"commits", counts.commits},
-        {"cuts", counts.cuts},
-        {"lookups", counts.lookups},
-        {"state_keys", counts.state_keys},
+        {"events", counts.events},           {"fired", counts.fired},
+        {"effects", counts.effects},         {"letters", counts.letters},
+        {"commits", counts.commits},         {"cuts", counts.cuts},
+        {"lookups", counts.lookups},         {"state_keys", counts.state_keys},
         {"state_bytes", counts.state_bytes},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
