@@ -169,9 +169,10 @@ def _make_table(redis, seed):
 
 
 def _strikes(options, seed):
-    """When to kill, in seconds of the wall clock: at ends of windows and up to 100 ms behind, else evenly spread."""
+    """When to kill, in seconds of the wall clock: at ends of windows and up to 100 ms behind, else evenly spread. Not in the
+    last fifth of the run, so that what an outage left to do is done by the end of it, or not."""
     random = randoms.Random(seed)
-    begin, span = time.time() + 2, options.seconds - 4
+    begin, span = time.time() + 2, options.seconds * 0.8 - 2
     times = []
     for n in range(options.kills):
         at = begin + span * (n + random.random()) / options.kills
