@@ -34,6 +34,7 @@ POLL_SECONDS = 0.003
 HOUR_MS = 3_600_000
 DELAY_MS = HOUR_MS // 2  # of timers/with
 PARTS = ("cost", "phases", "lateness")
+PHASES = ("set", "replace", "cancel", "fire")
 
 WITH = TidemillWith("total and reminder", "timers", "with")
 WITHOUT = TidemillWith("total only", "timers", "without")
@@ -187,11 +188,13 @@ def _phases(options):
         print(f"  run {number}  set {m['set_per_second']:,.0f}/s  replaced {m['replace_per_second']:,.0f}/s  cancelled "
               f"{m['cancel_per_second']:,.0f}/s  fired {m['fire_per_second']:,.0f}/s, {m['fired']:,} exactly", flush=True)
     m = report.medians(runs)
-    print(f"\n{options.pending:,} timers, half of them cancelled; medians, timers a second; memory in MiB:\n")
-    report.table(["", "set", "replaced", "cancelled", "fired", "bytes in Redis", "engine when all are set", "peak"], [
-        [DUE.title, *(f"{m[name + '_per_second']:,.0f}" for name in ("set", "replace", "cancel", "fire")),
-         f"{m['bytes_each']:.0f}", f"{m['rss_mib']:.0f}", f"{m['peak_rss_mib']:.0f}"]])
-    print("\nengine's resident MiB, every half second: " + " ".join(f"{mib:.0f}" for mib in curve) + "\n", flush=True)
+    print(f"\n{options.pending:,} timers, half of them cancelled; medians; CPU is µs a timer:\n")
+    report.table(["", "timers", "a second", "engine µs", "redis µs", "engine MiB"], [
+        [name, f"{m[name + '_timers']:,.0f}", f"{m[name + '_per_second']:,.0f}", f"{m[name + '_client_us']:.2f}",
+         f"{m[name + '_server_us']:.2f}", f"{m[name + '_rss_mib']:.0f}"] for name in PHASES])
+    print(f"\n{m['bytes_each']:.0f} bytes of Redis a pending timer; the engine's peak: {m['peak_rss_mib']:.0f} MiB")
+    print("\nengine's resident MiB over the run: " + " ".join(f"{mib:.0f}" for mib in curve[::len(curve) // 40 + 1]) + "\n",
+          flush=True)
     return {"title": DUE.title, "median": m, "runs": runs, "rss_mib_by_half_second": curve}
 
 
@@ -204,16 +207,19 @@ def _phases_once(server, options, curve):
     memory = int(server.command.info("memory")["used_memory"])
     work = Work(server, DUE, "orders", 120 + entries / 2_000)
     try:
-        figures, before = {}, work.began
-        for phase in ("set", "replace", "cancel", "fire"):
+        figures, before, cpu_before = {}, work.began, (0.0, 0.0)
+        for phase in PHASES:
             part = load.get(phase, {"entries": load["fired"]["count"], "last_id": load["last_id"]})
             now = work.wait(part["last_id"], curve.append)
+            cpu = work.cpu_seconds()
+            figures[phase + "_timers"] = part["entries"]
             figures[phase + "_per_second"] = part["entries"] / (now - before)
+            figures[phase + "_client_us"], figures[phase + "_server_us"] = (
+                (after - earlier) / part["entries"] * 1e6 for after, earlier in zip(cpu, cpu_before))
+            figures[phase + "_rss_mib"] = process.rss_mib(work.running.pid)
             if phase == "set":
-                memory = int(server.command.info("memory")["used_memory"]) - memory
-                figures["bytes_each"] = memory / pending
-                figures["rss_mib"] = process.rss_mib(work.running.pid)
-            before = time.monotonic() if phase == "set" else now
+                figures["bytes_each"] = (int(server.command.info("memory")["used_memory"]) - memory) / pending
+            before, cpu_before = now, cpu
         figures["peak_rss_mib"] = process.peak_rss_mib(work.running.pid)
         figures["fired"] = load["fired"]["count"]
         _verify(server, DUE, load["fired"])
