@@ -188,6 +188,13 @@ describe("event time", function()
     end)
   end)
 
+  it("goes on with the entries of other streams, too: what is due by it fires in front of them", function()
+    timed.put(server, "orders", { { id = "1000-0", k = "x" }, { id = "9000-0", stream = "other" } })
+    e = engine.start { server = server, rules = { ["a.lua"] = windows.rule("a", "tumbling(1000)", 'idle = "2s"'),
+      ["other.lua"] = engine.rule([[ctx.redis.rpush("a", "other")]], 'stream = "other"') } }
+    assert.same({ "x 1000 2000 n=1 sum=0", "other" }, wait_lines(2))
+  end)
+
   it("never goes back, also over a restart", function()
     start(windows.rule("a", "tumbling(1000)", 'time = "ts", idle = "100ms"'))
     put("orders", { k = "x", ts = T })

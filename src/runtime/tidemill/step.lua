@@ -193,7 +193,7 @@ function step.of_list(K, rules)
   else
     %s
     %s
-  end]]):format(#clocked > 0 and " or clock_ms >= c.next_idle_ms" or "", #clocked > 0 and "pass(p, i, clocked)" or "",
+  end]]):format(#K.clocked > 0 and " or clock_ms >= c.next_idle_ms" or "", #clocked > 0 and "pass(p, i, clocked)" or "",
     #clocked > 0 and [[local is_cut
     is_cut, s = observe(p, i, s, clocked)
     if is_cut then return true end]] or "", table.concat(calls, " "))
