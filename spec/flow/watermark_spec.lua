@@ -212,6 +212,13 @@ describe("event time", function()
     assert.same({ line("x", 0, 1000, 1) }, list())
   end)
 
+  it("is told by `status`", function()
+    start(windows.rule("a", "tumbling(1000)", 'time = "ts", idle = "1h", lateness = "2s"'))
+    put("orders", { k = "x", ts = T + 7000 })
+    e:wait_equal(T + 5000, function() return e:status().rules[1].watermark end)
+    assert.is_true(e:status().rules[1].watermark_lag_ms > 0)
+  end)
+
   it("is the clock that states of a rule with `time` expire by", function()
     start(engine.rule([[
       ctx.state.n = (ctx.state.n or 0) + 1

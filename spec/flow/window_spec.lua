@@ -121,7 +121,7 @@ describe("a window", function()
   describe("of which an event comes too late", function()
     local HEAD = 'time = "ts", lateness = "2s"'
 
-    it("has it as a letter `late`", function()
+    it("has it as a letter `late`, and counts it", function()
       local ids = put { { 5, "x" }, { 12, "y" }, { 9, "x" }, { 11, "x" } }
       start(windows.rule("a", 'tumbling("10s")', HEAD))
       assert.same({ line("x", 0, 10, 1), line("x", 10, 20, 1), line("y", 10, 20, 1) }, wait_lines(3))
@@ -132,6 +132,7 @@ describe("a window", function()
       assert.same({ "late", "a", ids[3], "orders", "x", "1" }, { letter.reason, letter.rule, letter.id, letter.stream, letter.key,
         letter.attempts })
       assert.equal("data", letter.event[1])
+      assert.equal(1, e:status().rules[1].late)
       none_left()
     end)
 
@@ -145,6 +146,7 @@ describe("a window", function()
       e:wait_done()
       assert.same({ ("%s x %.0f nil"):format(ids[3], T + 9000), ("%s x %.0f nil"):format(ids[4], T + 4000) }, list "late")
       assert.same({ late = 2 }, (e:state("a", "x")))
+      assert.equal(2, e:status().rules[1].late)
       assert.same({}, e:letters())
     end)
 
