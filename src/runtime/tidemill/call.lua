@@ -7,6 +7,7 @@ local call = {
   ordinal = 0,     -- effects so far of this handler call
   bytes = 0,       -- bytes of these effects
   pending = nil,   -- timers that it has set and cancelled so far (timers.lua); nil: none
+  payload = nil,   -- of a timer that runs without a task
   now = nil,       -- the event's time, for rules that have a watermark
   mark = nil,      -- what the engine is told of it (sandbox/mark.h)
   random = nil,    -- generator of this handler call, made when it is first asked

@@ -226,7 +226,8 @@ end
 -- What a timer was given; nil elsewhere.
 function LATE.payload(K)
   local task = call.task
-  return task and K.unpack(task.payload) or nil
+  if task then return K.unpack(task.payload) end
+  return K.unpack(call.payload)
 end
 
 -- Only inside of `on_event` and `on_window` there is one, and then it is no field made late.

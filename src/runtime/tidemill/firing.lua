@@ -69,7 +69,42 @@ local function fire_next(K, p, R, kind, i, clock_ms, limit)
   return false
 end
 
----Runs what fired, or is tried again: the task of c.fired[k]. False: it waits.
+-- Inside of a protected call. The rule is marked in here, as in tasks.lua, and unmarked by `keep`.
+local function call_timer(K, p, R, slot, name, i, key)
+  K.mark.rule = R.index
+  R.on_timer(name, R.ctx)
+  return (K:keep(p, p.c, R, slot, nil, R.ctx, i, key))
+end
+
+-- Most timers have nothing to wait for: they run at once, without a task. False: it needs one.
+local function run_straight(K, p, R, k, key, name, payload)
+  local c, i, slot = p.c, FIRED + k, nil
+  if R.asks or tasks.are_waiting(p, R, key) then return false end
+  rawset(R.ctx, "state", nil)
+  if R.uses_state then
+    slot = K.host.find(c, R.id, key, #key)
+    local state = slot ~= nil and K.state_of(c, slot, R.state_version)
+    if not state then return false end -- it is not here, or has to be migrated
+    rawset(R.ctx, "state", state)
+  end
+  rawset(R.ctx, "key", key)
+  rawset(R.ctx, "window", nil)
+  K.host.note(c, i)
+  call.rule, call.key, call.task, call.payload = R, key, nil, payload
+  call.ordinal, call.bytes, call.random, call.pending, K.pending.count = 0, 0, nil, K.pending, 0
+  local ok, result = xpcall(call_timer, K.on_error, K, p, R, slot, name, i, key)
+  local is_over = true
+  if not ok then
+    local task = { rule = R, entry = i, key = key, kind = c.fired[k].kind, payload = payload }
+    is_over = tasks.give_up(K, p, task, result, call.trace)
+  elseif not result then
+    R.passed = R.passed + 1
+  end
+  K.mark.rule, K.mark.leaving, call.payload = 0, 0, nil
+  return is_over
+end
+
+---Runs what fired, or is tried again: c.fired[k]. False: it waits.
 function firing.start(K, p, R, k)
   local c = p.c
   local fired = c.fired[k]
@@ -82,13 +117,16 @@ function firing.start(K, p, R, k)
   end
   local is_retry = fired.entry.attempts > 0
   if is_retry and not R[fired.kind == WINDOW and "on_window" or "on_timer"] then
-    return K:fail_event(p, R, FIRED + k, "error", ("cannot be tried again: rule %s has no %s any more"):format(R.name,
+    K:fail_event(p, R, FIRED + k, "error", ("cannot be tried again: rule %s has no %s any more"):format(R.name,
       fired.kind == WINDOW and "window" or "on_timer"), nil, key)
+    return true
   end
   c.clock_ms = R.time and p.clocks[R.index].watermark or fired.entry.clock_ms
+  local payload = nil
+  if fired.payload ~= nil then payload = ffi.string(fired.payload, fired.payload_len) end
+  if fired.kind ~= WINDOW and not is_retry and run_straight(K, p, R, k, key, name, payload) then return true end
   local task, is_first = tasks.add(p, R, FIRED + k, name, key)
-  task.kind, task.name = is_retry and "retry" or fired.kind, name
-  if fired.payload ~= nil then task.payload = ffi.string(fired.payload, fired.payload_len) end
+  task.kind, task.name, task.payload = is_retry and "retry" or fired.kind, name, payload
   if fired.kind == WINDOW then
     task.span = windows.span(R, name, fired.entry.ms, is_retry)
     task.event = task.span

@@ -217,12 +217,10 @@ function kernel:fail_event(p, R, i, reason, message, traceback, key, task)
   p.failed[#p.failed + 1] = { rule = R, passed = R.passed, reason = reason, message = message }
   if R.on_error == "skip" then return end
   local payload = ""
-  if task and task.kind then
-    payload = task.payload or ""
-    if task.kind == timers.WINDOW then
-      local fired = c.fired[i - entry.FIRED]
-      fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
-    end
+  if i >= entry.FIRED then payload = task and task.payload or call.payload or "" end
+  if task and task.kind == timers.WINDOW then
+    local fired = c.fired[i - entry.FIRED]
+    fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
   end
   self.host.letter(c, i, R.name, R.version, reason, cut_text(message), cut_text(traceback or ""), key or "", payload)
 end
@@ -559,6 +557,7 @@ jit.off(drive)
 
 local function reset(p)
   p.cut_at, p.wave_due, p.wave_rule, p.is_resumed, p.conflict_at = nil, nil, nil, false, nil
+  call.payload = nil
   p.c.is_short, p.c.is_early, p.c.has_more = 0, 0, 0
   if p.is_used then
     p.waiting, p.waiting_count, p.parked, p.questions = {}, 0, {}, {}

@@ -197,8 +197,8 @@ local function finish(K, p, task)
   R.passed = R.passed + 1
 end
 
--- After a handler failed. False: it must be run again from its start.
-local function give_up(K, p, task, err, trace)
+---After a handler failed. False: it must be run again from its start.
+function tasks.give_up(K, p, task, err, trace)
   local R, c, i = task.rule, p.c, task.entry
   K.mark.rule = 0
   K.undo_effects(c, i, R.index, task)
@@ -261,9 +261,9 @@ function tasks.run(K, p, task)
   if ok and (first == DONE or first == FAILED) then
     R.spare_coroutines[#R.spare_coroutines + 1] = co
     if first == DONE then ok, second = xpcall(finish, K.on_error, K, p, task) end
-    if first == FAILED or not ok then is_over = give_up(K, p, task, second, call.trace) end
+    if first == FAILED or not ok then is_over = tasks.give_up(K, p, task, second, call.trace) end
   else -- the coroutine itself is lost
-    is_over = give_up(K, p, task, ok and "a handler must not yield" or first, call.unwind == "time" and call.trace or "")
+    is_over = tasks.give_up(K, p, task, ok and "a handler must not yield" or first, call.unwind == "time" and call.trace or "")
   end
   K.mark.rule, K.mark.leaving = 0, 0
   if not is_over then return tasks.run(K, p, task) end
