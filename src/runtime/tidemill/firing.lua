@@ -175,8 +175,10 @@ local function fire_by_clock(K, p, i, clock_ms)
       if not fire_next(K, p, next_wall(K, c), WALL, i, wall, math.min(clock_ms, c.proven_ms)) then return false end
     else
       if p.wave_due and idle > -math.huge then return false end -- (1)
+      local fired, watermark = c.fired_count, clock.watermark
       clocks.advance(p, clock, idle)
       if not fire_by_watermark(K, p, clock.rule, clock, i, idle) then return false end
+      if c.fired_count == fired and clock.watermark == watermark then break end -- never for ever, whatever the numbers are
     end
   end
   if p.wave_due then return false end
