@@ -1,5 +1,6 @@
 -- Windows: each closes once, with all that belongs into it, before the event that closes it; what comes too late is told (design 3.3).
 local engine = require "spec.support.engine"
+local files = require "spec.support.files"
 local program = require "spec.support.program"
 local redis = require "spec.support.redis"
 local timed = require "spec.support.timed"
@@ -199,6 +200,27 @@ describe("a window", function()
       assert.equal("unverified", letter.reason)
     end
   end)
+
+  -- Every kind closes as it was opened, whatever the rule has been edited to; and the engine does not care.
+  for _, kinds in ipairs {
+    { 'tumbling("10s")', 'session("5s")' }, { 'tumbling("10s")', 'sliding("20s", "10s")' }, { 'session("5s")', 'sliding("20s", "10s")' },
+    { 'session("5s")', 'tumbling("10s")' }, { 'sliding("20s", "10s")', 'session("5s")' }, { 'sliding("20s", "10s")', 'tumbling("10s")' },
+    { 'sliding("20s", "10s")', 'sliding("30s", "15s")' }, { 'tumbling("10s")', "count(1)" },
+  } do
+    it(("that is edited from %s to %s closes all the same"):format(kinds[1], kinds[2]), function()
+      put { { 1, "x" }, { 2, "x" }, { 3, "y" } }
+      start(windows.rule("a", kinds[1], 'time = "ts", idle = "1h"'))
+      e:wait_done()
+      files.write_file(e.folder .. "/rules/a.lua", windows.rule("a", kinds[2], 'time = "ts", idle = 200'))
+      assert.equal(0, (program.run { "reload", "--control", e.control }))
+      none_left() -- by `idle`
+      local told = {}
+      for _, each in ipairs(list()) do told[each:match "^%w+ %d+"] = each:match "n=%d+" end
+      assert.equal("n=2", told[("x %.0f"):format(kinds[1]:find "session" and T + 1000 or kinds[1]:find "sliding" and T - 10000 or T)])
+      assert.same({}, e:letters())
+      assert.equal(0, e:status().workers[1].restarts)
+    end)
+  end
 
   it("whose on_window fails is a letter with its table, and has closed", function()
     put { { 1, "x", 5 }, { 2, "y", 6 }, { 2, "x", 7 }, { 15, "x" } }

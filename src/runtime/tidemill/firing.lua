@@ -128,7 +128,7 @@ function firing.start(K, p, R, k)
   local task, is_first = tasks.add(p, R, FIRED + k, name, key)
   task.kind, task.name, task.payload = is_retry and "retry" or fired.kind, name, payload
   if fired.kind == WINDOW then
-    task.span = windows.span(R, name, fired.entry.ms, is_retry)
+    task.span = windows.span(name, fired.entry.ms, is_retry)
     task.event = task.span
     if is_retry then task.tables = { K.unpack(task.payload) or {} } end
   end

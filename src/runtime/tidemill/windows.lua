@@ -4,10 +4,12 @@
 --
 --   kind       field of the hash            value                              index: key, name -> due
 --   tumbling   "START:KEY"                  the window's table                 KEY, "START" -> its end
---   sliding    "START:KEY" (a pane)         the pane's table                   KEY, "" -> the end of the next window
---              ":KEY" (its head)            { next end, pane, pane, … }
---   session    ":KEY"                       { { start, stop, table }, … }      KEY, "" -> the first stop
---   count      ":KEY"                       { events, first, last, table }     none: closed by the event that fills it
+--   sliding    "START:KEY" (a pane)         the pane's table                   KEY, "sliding" -> the end of the next window
+--              "sliding:KEY" (its head)     { next end, size, pane, pane, … }
+--   session    "session:KEY"                { { start, stop, table }, … }      KEY, "session" -> the first stop
+--   count      "count:KEY"                  { events, first, last, table }     none: closed by the event that fills it
+--
+-- A window closes by what it says itself, whatever the rule has been edited to since: an index entry's name says its kind.
 --
 -- A pane is as long as the step; a window is merged from its panes when it closes, so an event costs one pane whatever the size
 -- (Li et al., No Pane, No Gain, SIGMOD Record 34, 2005).
@@ -119,7 +121,7 @@ function sliding.want(K, c, R, key, time)
   local slot = find(K, c, R, field)
   if slot ~= nil and slot.len > 0 then return false end
   local is_one = is_missing(K, c, R, field)
-  return is_missing(K, c, R, ":" .. key) or is_one
+  return is_missing(K, c, R, "sliding:" .. key) or is_one
 end
 
 function sliding.enter(K, c, R, record, key, time, watermark)
@@ -131,7 +133,7 @@ function sliding.enter(K, c, R, record, key, time, watermark)
   local t = kept(K, c, slot)
   record.slot, record.is_new, record.table = slot, t == nil, t or {}
   if t then return true end
-  local head = find(K, c, R, ":" .. key)
+  local head = find(K, c, R, "sliding:" .. key)
   if head == nil then return nil end
   record.head, record.pane = head, pane
   record.due = pane + step -- the first window that the pane is in, and that has not closed
@@ -141,69 +143,72 @@ end
 
 sliding.value = tumbling.value
 
+local FIRST_PANE = 3 -- of a head
+
 function sliding.store(K, c, R, record, key)
   if not record.is_new then return end
-  local head = kept(K, c, record.head) or { record.due }
-  if #head == 1 or record.due < head[1] then head[1] = record.due end
-  if record.due == head[1] then schedule(K, c, R, key, "", record.due) end
-  head[#head + 1] = record.pane
+  local head = kept(K, c, record.head) or { math.huge }
+  if record.due < head[1] then head[1] = schedule(K, c, R, key, "sliding", record.due) end
+  head[2] = R.window.size
+  head[math.max(#head + 1, FIRST_PANE)] = record.pane
   put(K, c, record.head, head)
   return record.due
 end
 
 -- The panes of the window that ends at `due`, in order.
-local function panes_of(R, head, due)
+local function panes_of(head, due)
   local panes = {}
-  for n = 2, #head do
-    if head[n] < due and head[n] >= due - R.window.size then panes[#panes + 1] = head[n] end
+  for n = FIRST_PANE, #head do
+    if head[n] < due and head[n] >= due - head[2] then panes[#panes + 1] = head[n] end
   end
   table.sort(panes)
   return panes
 end
 
 function sliding.want_close(K, c, R, key, _, due)
-  if is_missing(K, c, R, ":" .. key) then return true end
-  local head, some = kept(K, c, find(K, c, R, ":" .. key)), false
-  for _, pane in ipairs(head and panes_of(R, head, due) or {}) do some = is_missing(K, c, R, pane_field(pane, key)) or some end
+  if is_missing(K, c, R, "sliding:" .. key) then return true end
+  local head, some = kept(K, c, find(K, c, R, "sliding:" .. key)), false
+  for _, pane in ipairs(head and panes_of(head, due) or {}) do some = is_missing(K, c, R, pane_field(pane, key)) or some end
   return some
 end
 
 function sliding.read(K, c, R, key, _, span)
-  local head, list = kept(K, c, find(K, c, R, ":" .. key)), {}
-  for _, pane in ipairs(head and panes_of(R, head, span.stop) or {}) do
+  local head, list = kept(K, c, find(K, c, R, "sliding:" .. key)), {}
+  if not head then return nil end
+  span.start = span.stop - head[2]
+  for _, pane in ipairs(panes_of(head, span.stop)) do
     list[#list + 1] = kept(K, c, find(K, c, R, pane_field(pane, key)))
   end
   return list[1] and list
 end
 
 function sliding.consume(K, c, R, key, _, span)
-  local size, step = R.window.size, R.window.step
-  local slot = find(K, c, R, ":" .. key)
+  local slot = find(K, c, R, "sliding:" .. key)
   local head = kept(K, c, slot)
   if not head then return end
-  local left, first = { 0 }, math.huge
-  for n = 2, #head do
+  local step = R.window.step or head[2] -- no kind but this one has a step: edited since
+  local left, first = { 0, head[2] }, math.huge
+  for n = FIRST_PANE, #head do
     local pane = head[n]
-    if pane > span.stop - size then
+    if pane > span.stop - head[2] then
       left[#left + 1], first = pane, math.min(first, pane)
     else
       local old = find(K, c, R, pane_field(pane, key))
-      if old ~= nil then put(K, c, old, nil) end -- it is in this window, so it was wanted; unless the size was edited
+      if old ~= nil then put(K, c, old, nil) end -- it was in this window, so it was wanted
     end
   end
-  if not left[2] then return put(K, c, slot, nil) end
-  left[1] = math.max(span.stop + step - (span.stop % step), first + step)
+  if not left[FIRST_PANE] then return put(K, c, slot, nil) end
+  left[1] = schedule(K, c, R, key, "sliding", math.max(span.stop - span.stop % step, first - first % step) + step)
   put(K, c, slot, left)
-  schedule(K, c, R, key, "", left[1])
 end
 
 -- ── session ──
 
-function session.want(K, c, R, key) return is_missing(K, c, R, ":" .. key) end
+function session.want(K, c, R, key) return is_missing(K, c, R, "session:" .. key) end
 
 function session.enter(K, c, R, record, key, time, watermark)
   local gap = R.window.gap
-  local slot = find(K, c, R, ":" .. key)
+  local slot = find(K, c, R, "session:" .. key)
   if slot == nil then return nil end
   local own, list = { time, time + gap, nil }, {}
   local all = kept(K, c, slot) or {}
@@ -240,13 +245,13 @@ local function first_stop(list)
   return first
 end
 
-function session.store(K, c, R, record, key) return schedule(K, c, R, key, "", first_stop(record.list)) end
+function session.store(K, c, R, record, key) return schedule(K, c, R, key, "session", first_stop(record.list)) end
 
 session.want_close = session.want
 
 -- The session that ends at `due`, and the others.
 local function session_at(K, c, R, key, due)
-  local all, found, others = kept(K, c, find(K, c, R, ":" .. key)) or {}, nil, {}
+  local all, found, others = kept(K, c, find(K, c, R, "session:" .. key)) or {}, nil, {}
   for n = 1, #all do
     if all[n][2] <= due and not found then found = all[n] else others[#others + 1] = all[n] end
   end
@@ -262,16 +267,16 @@ end
 
 function session.consume(K, c, R, key, _, span)
   local _, others = session_at(K, c, R, key, span.stop)
-  put(K, c, find(K, c, R, ":" .. key), others[1] and others or nil)
-  if others[1] then schedule(K, c, R, key, "", first_stop(others)) end
+  put(K, c, find(K, c, R, "session:" .. key), others[1] and others or nil)
+  if others[1] then schedule(K, c, R, key, "session", first_stop(others)) end
 end
 
 -- ── count ──
 
-count.want = session.want
+function count.want(K, c, R, key) return is_missing(K, c, R, "count:" .. key) end
 
 function count.enter(K, c, R, record, key, time)
-  local slot = find(K, c, R, ":" .. key)
+  local slot = find(K, c, R, "count:" .. key)
   if slot == nil then return nil end
   local value = kept(K, c, slot) or { 0, time, time, {} }
   value[1], value[2], value[3] = value[1] + 1, math.min(value[2], time), math.max(value[3], time)
@@ -293,14 +298,17 @@ function count.store() end
 ---How a rule's events find their window (see `enter` above).
 function windows.enter_of(R) return KINDS[R.window.kind].enter end
 
+-- The kind of a window in the index.
+local function kind_of(name) return KINDS[name] or tumbling end
+
 ---Wants what a task needs. True: something is missing.
 function windows.want(K, c, R, task)
-  local kind = KINDS[R.window.kind]
-  if task.span then return kind.want_close(K, c, R, task.key, task.name, task.span.stop) end
-  return kind.want(K, c, R, task.key, task.now)
+  if task.span then return kind_of(task.name).want_close(K, c, R, task.key, task.name, task.span.stop) end
+  return KINDS[R.window.kind].want(K, c, R, task.key, task.now)
 end
 
-windows.want_close = function(K, c, R, key, name, due) return KINDS[R.window.kind].want_close(K, c, R, key, name, due) end
+---Wants what the closing of a window needs.
+function windows.want_close(K, c, R, key, name, due) return kind_of(name).want_close(K, c, R, key, name, due) end
 
 ---Runs the handler of an event that has entered its window.
 function windows.run_in(R, record, event, ctx)
@@ -351,23 +359,23 @@ end
 -- ── closing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ---The times of a window that fired, by its name in the queue and when it was due; of a letter by its text "START-STOP".
-function windows.span(R, name, due, is_retry)
+function windows.span(name, due, is_retry)
   if is_retry then
     local start, stop = name:match "^(%d+)%-(%d+)$"
     return { start = tonumber(start) or due, stop = tonumber(stop) or due }
   end
-  if name ~= "" then return { start = tonumber(name), stop = due } end
-  return { start = due - (R.window.size or 0), stop = due } -- of a session: when it is read
+  return { start = tonumber(name) or due, stop = due } -- of a kind whose name says no start: when it is read
 end
 
 ---Runs `on_window` of a task. In its coroutine, as `merge` is the rule's own.
 function windows.run_close(K, c, task, ctx)
   local R, list = task.rule, task.tables
   if not list then
-    list = KINDS[R.window.kind].read(K, c, R, task.key, task.name, task.span)
+    list = kind_of(task.name).read(K, c, R, task.key, task.name, task.span)
     if not list then return end
   end
   local t = list[1]
+  if list[2] and not R.merge then error("the panes of this window cannot be merged: the rule has no `merge` any more", 0) end
   for n = 2, #list do
     t = R.merge(t, list[n])
     if type(t) ~= "table" then
@@ -384,7 +392,7 @@ end
 ---Takes away a window that has closed, also when `on_window` failed, and schedules what follows.
 function windows.consume(K, c, task)
   local R = task.rule
-  return KINDS[R.window.kind].consume(K, c, R, task.key, task.name, task.span)
+  return kind_of(task.name).consume(K, c, R, task.key, task.name, task.span)
 end
 
 return windows
