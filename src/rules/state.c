@@ -2,6 +2,8 @@
  * changed, and a clock hand. */
 #include "rules/state.h"
 
+#include "base/hash.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,25 +43,6 @@ static void *must(void *memory)
     return memory;
 }
 
-/* A multiply-xorshift hash over 8 bytes at a time, seeded per table, so that keys cannot be chosen
- * to collide without knowing the seed. */
-static uint64_t hash_key(uint64_t seed, uint32_t rule, const char *key, size_t len)
-{
-    const uint64_t prime = 0x9E3779B97F4A7C15ull;
-    uint64_t h = seed ^ (rule * prime) ^ len;
-    while (len > 0) {
-        uint64_t word = 0;
-        size_t part = len < 8 ? len : 8;
-        memcpy(&word, key, part);
-        h = (h ^ word) * prime;
-        h ^= h >> 32;
-        key += part;
-        len -= part;
-    }
-    h *= prime;
-    return h ^ h >> 29;
-}
-
 static size_t slot_bytes(const struct slot *slot)
 {
     return sizeof *slot + slot->key_len + slot->value_cap +
@@ -72,8 +55,7 @@ struct states *states_create(size_t most_bytes)
     s->mask = STATES_SMALLEST - 1;
     s->table = must(calloc(STATES_SMALLEST, sizeof *s->table));
     s->most_bytes = most_bytes;
-    s->seed = (uint64_t)(uintptr_t)s ^ 0xA5A5F00DDEADBEEFull;
-    s->seed = hash_key(s->seed, 0, (const char *)&s->table, sizeof s->table);
+    s->seed = hash_seed(s);
     return s;
 }
 

@@ -5,6 +5,7 @@
  * A page begins at the horizon's due time, behind as many as are here of it. */
 #include "rules/timer_queue.h"
 
+#include "base/hash.h"
 #include "redis/command.h"
 
 #include <assert.h>
@@ -133,7 +134,7 @@ static bool take_member(struct timers *t, uint32_t queue, const struct reply *me
     struct timer_wanted w = {.member = member->text, .len = member->len};
     if (isnan(due_ms) || !timer_member_key_end(w.member, w.len, &w.key_end, &w.is_escaped))
         return false;
-    w.hash = timer_table_hash(&t->table, timer_queue_family(queue), w.member, w.len);
+    w.hash = hash_key(t->table.seed, timer_queue_family(queue), w.member, w.len);
     if (timer_queue_find(t, queue, &w) != NULL)
         return true;
     struct timer_node *node = timer_queue_add(t, queue, &w);

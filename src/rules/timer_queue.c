@@ -1,6 +1,7 @@
 /* timer_queue.c: see timer_queue.h, and timers.h for what is public. */
 #include "rules/timer_queue.h"
 
+#include "base/hash.h"
 #include "redis/command.h"
 
 #include <assert.h>
@@ -168,7 +169,7 @@ struct timer_wanted timer_queue_wanted(struct timers *t, uint32_t family, const 
     struct timer_wanted w = {.member = t->scratch.data, .len = t->scratch.len};
     w.key_end = w.len - name_len - 1;
     w.is_escaped = w.key_end != key_len;
-    w.hash = timer_table_hash(&t->table, family, w.member, w.len);
+    w.hash = hash_key(t->table.seed, family, w.member, w.len);
     return w;
 }
 

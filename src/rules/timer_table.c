@@ -2,6 +2,8 @@
  * tells each node its place. */
 #include "rules/timer_table.h"
 
+#include "base/hash.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,31 +85,11 @@ void timer_bytes_free(struct timer_table *t, struct timer_bytes *bytes)
 
 /* ── table ───────────────────────────────────────────────────────────────────────────────────── */
 
-/* As in state.c: seeded per table, so that keys cannot be chosen to collide. */
-uint64_t timer_table_hash(const struct timer_table *t, uint32_t family, const char *member,
-                          size_t len)
-{
-    const uint64_t prime = 0x9E3779B97F4A7C15ull;
-    uint64_t h = t->seed ^ (family * prime) ^ len;
-    while (len > 0) {
-        uint64_t word = 0;
-        size_t part = len < 8 ? len : 8;
-        memcpy(&word, member, part);
-        h = (h ^ word) * prime;
-        h ^= h >> 32;
-        member += part;
-        len -= part;
-    }
-    h *= prime;
-    return h ^ h >> 29;
-}
-
 void timer_table_init(struct timer_table *t)
 {
     *t = (struct timer_table){.mask = TABLE_SMALLEST - 1};
     t->places = must(calloc(TABLE_SMALLEST, sizeof *t->places));
-    t->seed = (uint64_t)(uintptr_t)t ^ 0xA5A5F00DDEADBEEFull;
-    t->seed = timer_table_hash(t, 0, (const char *)&t->places, sizeof t->places);
+    t->seed = hash_seed(t);
 }
 
 void timer_table_fini(struct timer_table *t)

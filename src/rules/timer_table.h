@@ -63,9 +63,7 @@ struct timer_table {
 void timer_table_init(struct timer_table *t);
 void timer_table_fini(struct timer_table *t);
 
-/* `family` tells apart what shares no members; queues of one family may share hashes. */
-uint64_t timer_table_hash(const struct timer_table *t, uint32_t family, const char *member,
-                          size_t len);
+/* `hash`: hash_key of the table's seed; queues of one family may share it. */
 struct timer_node *timer_table_find(const struct timer_table *t, uint64_t hash, uint32_t queue,
                                     const char *member, size_t len);
 /* A new node of a member that has none: neither set nor in a heap. */
