@@ -46,6 +46,7 @@ local function outcome(text, settings)
     for _, out in ipairs(e:emitted "out") do told[#told + 1] = out.v end
     for _, letter in ipairs(e:letters()) do letters[#letters + 1] = letter end
     restarts = e:status().workers[1].restarts
+    e:wait_equal(0, function() return server:call("EXISTS", e:key "windows:rule", e:key "timers:rule:window") end, 10, "windows left")
     e:stop()
   end)
   return told, letters, restarts
@@ -84,6 +85,10 @@ describe("what time calls", function()
         assert.equal(1, #seen, at)
         assert.equal(reason, seen[1]:match "^%a+", at)
         assert.is_true(#told >= 4, at)
+        if part == "on_window" then
+          assert.equal("1000000000100-1000000000122", letters[1].window, at)
+          assert.equal(3, engine.unpack(letters[1].payload).n, at)
+        end
         assert.equal(reason == "hang" and 1 or 0, restarts, at)
       end
     end)

@@ -111,10 +111,7 @@ function firing.start(K, p, R, k)
   local key, name = ffi.string(fired.key, fired.key_len), ffi.string(fired.name, fired.name_len)
   c.at_entry = FIRED + k
   call.now = fired.entry.ms
-  if fired.is_blamed ~= 0 then
-    K:fail_event(p, R, FIRED + k, ffi.string(fired.reason), ffi.string(fired.message), nil, key)
-    return true
-  end
+  local blame = fired.is_blamed ~= 0 and { reason = ffi.string(fired.reason), message = ffi.string(fired.message) } or nil
   local is_retry = fired.entry.attempts > 0
   if is_retry and not R[fired.kind == WINDOW and "on_window" or "on_timer"] then
     K:fail_event(p, R, FIRED + k, "error", ("cannot be tried again: rule %s has no %s any more"):format(R.name,
@@ -124,13 +121,13 @@ function firing.start(K, p, R, k)
   c.clock_ms = R.time and p.clocks[R.index].watermark or fired.entry.clock_ms
   local payload = nil
   if fired.payload ~= nil then payload = ffi.string(fired.payload, fired.payload_len) end
-  if fired.kind ~= WINDOW and not is_retry and run_straight(K, p, R, k, key, name, payload) then return true end
+  if fired.kind ~= WINDOW and not is_retry and not blame and run_straight(K, p, R, k, key, name, payload) then return true end
   local task, is_first = tasks.add(p, R, FIRED + k, name, key)
-  task.kind, task.name, task.payload = is_retry and "retry" or fired.kind, name, payload
+  task.kind, task.name, task.payload, task.blame = is_retry and "retry" or fired.kind, name, payload, blame
   if fired.kind == WINDOW then
     task.span = windows.span(name, fired.entry.ms, is_retry)
     task.event = task.span
-    if is_retry then task.tables = { K.unpack(task.payload) or {} } end
+    if is_retry then task.tables = windows.tables_of(K, task.payload) end
   end
   if is_first then tasks.run_queue(K, p, R, key) end
   return not tasks.are_waiting(p, R, key)

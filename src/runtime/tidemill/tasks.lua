@@ -10,6 +10,7 @@
 --   now, watermark, clock_ms  the event's time, the rule's watermark and the clock of its states, as they were in its turn
 --   ctx, co                   once it has begun: its own ctx, and the coroutine that its handler runs in
 --   has_state                 the state was loaded for it
+--   blame                     why it must not be called: reason and message
 --   record                    the window that it works on (windows.lua)
 --   ordinal, bytes, random, pending   its share of `call` while it is parked
 --   answer, refusal           what its question brought
@@ -242,9 +243,23 @@ function tasks.event_again(K, p, R, i)
   return event
 end
 
+-- What took the worker down is not called again: it is a letter, and over.
+local function bury(K, p, task)
+  local is_window, blame = task.kind == WINDOW, task.blame
+  if is_window and want(K, p.c, task) then
+    park(p, task)
+    return false
+  end
+  if is_window then task.payload = windows.payload(K, p.c, task) end
+  K:fail_event(p, task.rule, task.entry, blame.reason, blame.message, nil, task.key, task)
+  if is_window then windows.consume(K, p.c, task) end
+  return true
+end
+
 ---Runs one task until it is done (true) or waits (false).
 function tasks.run(K, p, task)
   local R, c = task.rule, p.c
+  if task.blame then return bury(K, p, task) end
   K.host.note(c, task.entry)
   c.at_entry, c.clock_ms = task.entry, task.clock_ms
   call.task, call.rule = task, R

@@ -367,6 +367,40 @@ function windows.span(name, due, is_retry)
   return { start = tonumber(name) or due, stop = due } -- of a kind whose name says no start: when it is read
 end
 
+-- What a letter keeps of a window: its table, or, as an array, the tables that it would be merged from. (So a table that is an array
+-- itself is put into one.)
+local function is_array(bytes)
+  local first = bytes:byte() or 0
+  return (first >= 0x90 and first <= 0x9f) or first == 0xdc or first == 0xdd
+end
+
+local function packed(K, v)
+  local len = K.pack_value(v)
+  return len and K.string(K.packed, len) or ""
+end
+
+local function payload_of(K, list)
+  if list[2] then return packed(K, list) end
+  local bytes = packed(K, list[1])
+  return is_array(bytes) and packed(K, list) or bytes
+end
+
+---The tables of a window in a letter.
+function windows.tables_of(K, payload)
+  local v = payload and K.unpack(payload) or {}
+  if type(v) ~= "table" then return { {} } end
+  if not is_array(payload or "") then return { v } end
+  local list = {}
+  for n = 1, #v do list[n] = v[n] end
+  return list[1] and list or { {} }
+end
+
+---What a window has that may not be closed by its rule, because that took the worker down: as a letter keeps it.
+function windows.payload(K, c, task)
+  local list = kind_of(task.name).read(K, c, task.rule, task.key, task.name, task.span)
+  return list and payload_of(K, list) or ""
+end
+
 ---Runs `on_window` of a task. In its coroutine, as `merge` is the rule's own.
 function windows.run_close(K, c, task, ctx)
   local R, list = task.rule, task.tables
@@ -382,8 +416,7 @@ function windows.run_close(K, c, task, ctx)
       error(("%s: `merge` must return a table, it returned a %s"):format(R.merge_at, type(t)), 0)
     end
   end
-  local len = K.pack_value(t)
-  task.payload = len and K.string(K.packed, len) or ""
+  task.payload = payload_of(K, { t })
   rawset(ctx, "window", t)
   task.event = task.span
   return R.on_window(task.span, ctx)
