@@ -144,28 +144,31 @@ local function write_effect(K, R, p, argv, keys)
   K.host.effect(p.c, R.index, call.ordinal, bytes, #bytes)
 end
 
--- Waits for the answer; the batch goes on with other keys meanwhile.
-local function read_answer(K, R, p, argv, keys)
-  if not p.tracks_writes then
-    -- What was written before in this batch went unnoticed: the batch is run again with the eyes open.
-    p.tracks_writes = true
-    p.wants_again = p.c.effect_count > 0
-  end
+-- Asks the host and waits for the answer; the batch goes on with other keys meanwhile. `what` asks, for messages.
+local function wait_for(K, R, what, question)
   if not R.asks or not call.task then
     R.asks = true
     call.leave "redo"
   end
-  local question = { argv = argv, keys = #keys > 0 and keys or nil }
   K.mark.rule = 0 -- while it waits it does not run, and what the kernel does now is not to be broken off (kernel.lua)
   local ok, answer, refusal = pcall(coroutine.yield, call.ASK, question)
   K.mark.rule = R.index
   if not ok then
     if call.unwind then error(call.UNWIND, 0) end
     if memory.is_out(answer) then error(answer, 0) end
-    raise(K, "ctx.redis.%s: a lookup cannot wait inside a callback of table.sort or string.gsub; ask before", argv[1]:lower())
+    raise(K, "%s: a lookup cannot wait inside a callback of table.sort or string.gsub; ask before", what)
   end
-  if refusal then raise(K, "ctx.redis.%s: %s", argv[1]:lower(), refusal) end
+  if refusal then raise(K, "%s: %s", what, refusal) end
   return answer
+end
+
+local function read_answer(K, R, p, argv, keys)
+  if not p.tracks_writes then
+    -- What was written before in this batch went unnoticed: the batch is run again with the eyes open.
+    p.tracks_writes = true
+    p.wants_again = p.c.effect_count > 0
+  end
+  return (wait_for(K, R, "ctx.redis." .. argv[1]:lower(), { argv = argv, keys = #keys > 0 and keys or nil }))
 end
 
 local function redis_proxy(K, R)
@@ -265,7 +268,8 @@ function context.create(K, R)
     redis = redis_proxy(K, R),
     log = log_functions(K, R),
     timer = timers.api(K, R, function(name) return now_running(K, name) end, function(...) return raise(K, ...) end,
-      function(p, len) return admit(K, R, p, len) end),
+      function(p, len) return admit(K, R, p, len) end,
+      function(name) return wait_for(K, R, "ctx.timer.get", { timer = name }) end),
     dead = function(message)
       now_running(K, "dead")
       return call.leave("dead", text_of(message))

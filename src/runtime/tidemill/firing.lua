@@ -3,7 +3,7 @@
 -- In front of an entry, or at the end of a batch that has come to the tail:
 --
 --   before(entry) ── position's clock: wall timers, and streams that stand still ──┐
---   by_watermark(entry) ── the event moved it: its windows and event timers ───────┴─> fire_next ──> a task
+--   by_watermark(entry) ── the event moved it: its windows and event timers ───────┴─> fire_next ──> straight, or a task
 --
 -- (1) One after the other in the order of their due times: while one that fired waits for the host, only those of the very same
 -- time fire (a wave: p.wave_due, p.wave_rule); then the batch ends in front of the entry (p.cut_at), and goes on from there.

@@ -122,7 +122,6 @@ function kernel.new(host, book, settings)
   K.observe = function(p, i, s, rules) return K:observe_event(p, i, s, rules) end
   K.pass = clocks.pass
   K.state_clock, K.pending = clocks.state_clock, { names = {}, dues = {}, payloads = {}, count = 0 }
-  K.ask_timer = function(R, key, name) return K:ask_for_timer(R, key, name) end
   K.on_error = function(err)
     -- First of all, because a time limit may be found passed once more while the stack is being left: from here on there is
     -- nothing to stop, and what it raised would reach the kernel itself. (But the C stack may be all but used up.)
@@ -305,21 +304,6 @@ function kernel:ask(p, task, question)
   end
   p.lookups[#p.lookups + 1] = { at = entry.position(p.c, task.entry), keys = question.keys }
   self.host.request(p.c, question.argv)
-end
-
----When a timer is due that the host does not have at hand; only the rule's own events change it, which run one by one.
-function kernel:ask_for_timer(R, _, name)
-  if not R.asks or not call.task then
-    R.asks = true
-    call.leave "redo"
-  end
-  self.mark.rule = 0 -- as in context.lua
-  local ok, answer, refusal = pcall(coroutine.yield, call.ASK, { timer = name })
-  self.mark.rule = R.index
-  if not ok and call.unwind then error(UNWIND, 0) end
-  if not ok then error("ctx.timer.get cannot wait inside a callback of table.sort or string.gsub; ask before", 0) end
-  if refusal then error("ctx.timer.get: " .. refusal, 0) end
-  return answer
 end
 
 -- Hands the answers to the tasks that asked. HGETALL's flat list becomes a table by field.

@@ -1,8 +1,8 @@
--- tasks.lua: what does not run straight in the batch loop: events that wait, and timers and windows that fired.
+-- tasks.lua: what does not run straight in the batch loop.
 --
 -- A task is one call of a rule that cannot be made in its turn: its state is not here yet, an earlier event of its key waits, or
--- its handler waits for an answer. What fired is always a task. Tasks of one rule and key stand in a queue; only its head runs
--- or is parked.
+-- its handler waits for an answer. So are windows that close, and timers for which any of this holds. Tasks of one rule and key
+-- stand in a queue; only its head runs or is parked.
 --
 --   rule, entry, event, key   what is to run; `event` is the first argument of the handler
 --   kind                      nil: an event; else a kind of timers.lua, or "retry"

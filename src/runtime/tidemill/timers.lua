@@ -59,8 +59,9 @@ local function note(name, due, payload)
 end
 
 ---The functions of `ctx.timer`. `running(name)` gives the partition, or raises outside of a handler; `raise` raises in the rule's
----own line; `admit(p, bytes)` counts an effect.
-function timers.api(K, R, running, raise, admit)
+---own line; `admit(p, bytes)` counts an effect; `ask(name)` waits for when a timer is due that only Redis knows (only its rule's
+---events of this key change it, and they run one by one).
+function timers.api(K, R, running, raise, admit, ask)
   local api = {}
 
   local function set(p, what, name, due, payload)
@@ -109,7 +110,7 @@ function timers.api(K, R, running, raise, admit)
     end
     local key = call.key
     local due = K.host.timer_find(p.c, R.id, R.clock_kind, key, #key, name, #name)
-    if due == UNKNOWN then return tonumber((K.ask_timer(R, key, name))) end
+    if due == UNKNOWN then return tonumber((ask(name))) end
     return due >= 0 and due or nil
   end
 
