@@ -42,7 +42,8 @@ struct fired {
 struct effect {
     uint64_t at, len; /* len 0: taken back */
     uint32_t entry;
-    uint16_t rule, ordinal; /* ordinal: the how-manieth of (entry, rule), from 1 */
+    uint16_t rule, ordinal;   /* ordinal: the how-manieth of (entry, rule), from 1 */
+    uint32_t key_at, key_len; /* the rule's key, where that is noted (bridge_effect_key); else 0 */
 };
 
 #endif

@@ -106,6 +106,7 @@ void bridge_destroy(struct bridge *b)
     buf_fini(&b->view.requests);
     buf_fini(&b->json);
     buf_fini(&b->want_keys);
+    buf_fini(&b->effect_keys);
     bridge_forget_refusals(b);
     free(b->wants);
     free(b->groups);
@@ -351,6 +352,12 @@ const char *bridge_effect_bytes(const struct bridge *b, const struct effect *eff
     return b->view.out.data + effect->at;
 }
 
+const char *bridge_effect_key(const struct bridge *b, const struct effect *effect, size_t *len)
+{
+    *len = effect->key_len;
+    return effect->key_len > 0 ? b->effect_keys.data + effect->key_at : "";
+}
+
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count)
 {
     *count = b->view.letter_count;
@@ -363,6 +370,7 @@ static void forget_batch(struct bridge *b)
     buf_reset(&b->view.out, KEEP_BYTES);
     buf_reset(&b->view.letters, KEEP_BYTES);
     buf_reset(&b->json, KEEP_BYTES);
+    buf_reset(&b->effect_keys, KEEP_BYTES);
     b->view.effect_count = b->view.letter_count = 0;
 }
 
@@ -649,13 +657,22 @@ void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void
     add_effect(v, rule, ordinal, len);
 }
 
+/* The key of the effect that was added last. */
+void bridge_note_key(struct bridge *b, const char *key, size_t len)
+{
+    struct effect *last = &b->view.effects[b->view.effect_count - 1];
+    last->key_at = (uint32_t)b->effect_keys.len;
+    last->key_len = (uint32_t)len;
+    buf_append(&b->effect_keys, key, len);
+}
+
 /* Takes back all that this batch did. */
 void bridge_discard(struct bridge *b)
 {
     states_discard(b->states);
     bridge_time_discard(b);
     b->view.effect_count = b->view.letter_count = 0;
-    b->view.out.len = b->view.letters.len = 0;
+    b->view.out.len = b->view.letters.len = b->effect_keys.len = 0;
     b->view.is_unordered = 0;
     b->view.clock_ms = b->first_clock_ms;
     b->view.want_count = b->view.request_count = 0;

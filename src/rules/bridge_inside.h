@@ -55,6 +55,7 @@ struct bridge {
     struct want *wants;
     uint32_t want_cap;
     struct buf want_keys;
+    struct buf effect_keys; /* of the batch's effects, of rules whose keys are noted */
     struct {
         uint32_t rule, first, count;
     } * groups; /* of wants: one HMGET each */

@@ -26,6 +26,8 @@ void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *v
 bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
 void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
                    size_t len);
+/* Of the effect that was added last: bridge_effect_key. */
+void bridge_note_key(struct bridge *b, const char *key, size_t len);
 /* Timers and windows: `rule` is the number that states are kept under, `kind` one of enum
  * timer_kind. The first two, as bridge_put, only when the handler is done. */
 void bridge_timer_set(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,

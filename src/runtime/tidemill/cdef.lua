@@ -40,6 +40,7 @@ struct effect {
   uint64_t at, len;
   uint32_t entry;
   uint16_t rule, ordinal;
+  uint32_t key_at, key_len;
 };]] },
   { "struct state_slot", [[
 struct state_slot {

@@ -89,7 +89,7 @@ local function admit(K, R, p, len)
 end
 
 local function emitter(K, R)
-  local heads, kept, emit = {}, 0, K.host.emit
+  local heads, kept, emit, note_key = {}, 0, K.host.emit, R.notes_keys and K.host.note_key
   local function keep_head(stream)
     local head = xadd_head(K, R, stream)
     if kept == HEADS_KEPT then
@@ -124,6 +124,7 @@ local function emitter(K, R)
     if p.tracks_writes then K.note_write(p, stream) end
     if head.is_own then feed_back(K, R, stream) end
     emit(p.c, R.index, call.ordinal, bytes, #bytes, payload, len)
+    if note_key then note_key(p.c, call.key, #call.key) end
   end
 end
 
@@ -142,6 +143,7 @@ local function write_effect(K, R, p, argv, keys)
   if argv[1] == "XADD" and reads(R, argv[2]) then feed_back(K, R, argv[2]) end
   local bytes = table.concat(parts)
   K.host.effect(p.c, R.index, call.ordinal, bytes, #bytes)
+  if R.notes_keys and K.host.note_key then K.host.note_key(p.c, call.key, #call.key) end
 end
 
 -- Asks the host and waits for the answer; the batch goes on with other keys meanwhile. `what` asks, for messages.

@@ -23,6 +23,7 @@ void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const 
                    const char *, size_t, const char *, size_t);
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
+void bridge_note_key(struct bridge *, const char *, size_t);
 void bridge_timer_set(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t, double, const void *,
                       size_t);
 void bridge_timer_cancel(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t);
@@ -74,6 +75,7 @@ local function host_of(c_functions, mark)
     discard = C.bridge_discard,
     emit = C.bridge_emit,
     effect = C.bridge_effect,
+    note_key = C.bridge_note_key,
     timer_set = C.bridge_timer_set,
     timer_cancel = C.bridge_timer_cancel,
     timer_find = C.bridge_timer_find,

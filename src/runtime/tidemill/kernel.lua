@@ -82,7 +82,8 @@ end
 
 ---@param host table    see the head of bridge.c: decode, find, want, put, state_tokens, letter, log, clock …
 ---@param book table    what rulebook.load returned
----@param settings table  the limits: rule_ms, effects, effect_bytes, state_bytes
+---@param settings table  the limits: rule_ms, effects, effect_bytes, state_bytes; and notes_keys, when the effects of all rules
+---are to say for which key they are
 function kernel.new(host, book, settings)
   local K = setmetatable({
     host = host, call = call, mark = host.mark, rules = book.rules, sources = book.sources, lists = {}, stream_names = {},
@@ -135,6 +136,7 @@ function kernel.new(host, book, settings)
     R.fed_back = 0 -- effects on streams that it reads itself
     health.open(R, settings)
     R.limits = limits.of_rule(R.own_limits, settings)
+    R.notes_keys = settings.notes_keys or nil -- its effects say for which key (a back-test's do)
     if R.has_clock then K.clocked[#K.clocked + 1] = R end
     if R.on_timer then K.timed[#K.timed + 1] = R end
     if R.window then R.enter = windows.enter_of(R) end
