@@ -45,6 +45,7 @@ build = {
     ["tidemill.migration"] = "src/runtime/tidemill/migration.lua",
     ["tidemill.nearest"] = "src/runtime/tidemill/nearest.lua",
     ["tidemill.pack"] = "src/runtime/tidemill/pack.lua",
+    ["tidemill.place"] = "src/runtime/tidemill/place.lua",
     ["tidemill.rulebook"] = "src/runtime/tidemill/rulebook.lua",
     ["tidemill.schema"] = "src/runtime/tidemill/schema.lua",
     ["tidemill.shape"] = "src/runtime/tidemill/shape.lua",

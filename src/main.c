@@ -103,7 +103,9 @@ static int run_command(const struct command *command, int argc, char **argv)
     struct error error;
     int status;
     if (config_load(command, &argc, argv, &config, &error) != 0) {
-        status = cli_fail(&error);
+        bool is_check = command_id_of(command) == COMMAND_CHECK;
+        status = is_check ? cli_check_misconfigured(&config, &error)
+                          : cli_misconfigured(&config, &error);
     } else if (config.wants_help) {
         status = show_help(command);
     } else if (config.wants_version) {

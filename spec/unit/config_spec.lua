@@ -190,10 +190,47 @@ describe("a settings file", function()
   end)
 end)
 
+describe("the place of a mistake", function()
+  -- The word that the caret stands under, and its line.
+  local function pointed(source)
+    local config, why = ffi.gc(ffi.new("struct config"), C.config_fini), ffi.new("struct error")
+    assert.not_equal(0, C.settings_read("f.lua", source, #source, config, why))
+    local m = config.mistake
+    assert.equal(("f.lua:%d: %s"):format(m.line, ffi.string(m.sentence)), ffi.string(why.text))
+    local text = ffi.string(m.text)
+    return m.column > 0 and text:sub(m.column, m.column + m.width - 1) or nil, m.line, m.column
+  end
+
+  it("is the setting, the word that Lua gave up at, or the global", function()
+    for source, want in pairs {
+      ["return {\r\n\tgruop = 1,\r\n}"] = { "gruop", 2, 2 },
+      ["return { limits = { ['rule_mss'] = 1 } }"] = { "rule_mss", 1, 23 },
+      ["return { group = = 5 }"] = { "=", 1, 18 },
+      ["local endless = 1 end"] = { "end", 1, 19 },
+      ["return { group = os.x }"] = { "os", 1, 18 },
+      ["groups = 'groups'"] = { "groups", 1, 1 },
+      ["\n return 5"] = { "return", 2, 2 },
+      ["return {"] = { nil, 1, 0 },
+    } do
+      assert.same(want, { pointed(source) }, source)
+    end
+  end)
+
+  it("is unknown where the error has none", function()
+    local config, why = ffi.gc(ffi.new("struct config"), C.config_fini), ffi.new("struct error")
+    assert.not_equal(0, C.settings_read("f.lua", "error", 5, config, why))
+    config, why = ffi.gc(ffi.new("struct config"), C.config_fini), ffi.new("struct error")
+    local source = "\27LJ"
+    assert.not_equal(0, C.settings_read("f.lua", source, #source, config, why))
+    assert.is_true(config.mistake.file == nil)
+  end)
+end)
+
 describe("the line of a setting", function()
   local function line(source, ...)
     local path = { ... }
-    return C.locate_line(source, #source, ffi.new("const char *[?]", #path, path), #path)
+    local at = C.locate(source, #source, ffi.new("const char *[?]", #path, path), #path)
+    return at.line, at.column, at.width
   end
 
   local source = [==[

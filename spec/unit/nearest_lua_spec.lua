@@ -7,7 +7,7 @@ describe("nearest, in Lua", function()
   it("finds what was meant", function()
     for given, meant in pairs {
       strem = "stream", streams = "stream", on_evnet = "on_event", keys = "key", evnt = "event", states = "state",
-      on_eror = "on_error", nam = "name", key = "key",
+      on_eror = "on_error", nam = "name", key = "key", kye = "key",
     } do
       assert.equal(meant, nearest.name(given, FIELDS), given)
     end

@@ -17,6 +17,11 @@ local function problems(text, options)
   return list
 end
 
+-- What a problem says, without where on its line.
+local function told(problem)
+  return { file = problem.file, unit = problem.unit, other = problem.other, line = problem.line, message = problem.message }
+end
+
 -- The only problem of a rule table with these lines in it.
 local function problem(lines, options)
   local list = problems("local tidemill = require 'tidemill'\nreturn tidemill.rule {\n" .. lines .. "\n}", options)
@@ -84,7 +89,7 @@ describe("a rulebook", function()
   it("refuses two rules of one name, in the order of files", function()
     local book = load { ["a.lua"] = RULE, ["b.lua"] = '\nreturn {\n name = "a", ' .. WHOLE .. " }" }
     assert.same({ { file = "b.lua", unit = "b.lua", other = "a.lua",
-      line = 3, message = "a rule named 'a' is already in a.lua" } }, book.problems)
+      line = 3, message = "a rule named 'a' is already in a.lua" } }, { told(book.problems[1]) })
   end)
 end)
 
@@ -109,7 +114,7 @@ describe("mistakes", function()
   it("in files of very long names keep their line", function()
     local name = ("n"):rep(60) .. ".lua"
     local book = load { [name] = "\n\nerror 'x'" }
-    assert.same({ file = name, unit = name, line = 3, message = "x" }, book.problems[1])
+    assert.same({ file = name, unit = name, line = 3, message = "x" }, told(book.problems[1]))
   end)
 
   it("of the result are told at the end", function()
@@ -143,7 +148,7 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\nevent = 5', "4: `event` must be a table such as { user_id = \"string\" }" },
     { 'stream = "s", on_event = print,\nevent = {\n total = "nmber" }',
       "5: the type of `event.total` must be string, number, integer, boolean, "
-      .. "table or any, with ? when optional; it is \"nmber\"" },
+      .. "table or any, with ? when optional; it is \"nmber\"; did you mean \"number\"?" },
     { 'stream = "s", on_event = print,\nstate = 5', "4: `state` must be a table such as { ttl = \"8d\" }" },
     { 'stream = "s", on_event = print,\nstate = {\n tll = 5 }', "5: unknown field `state.tll`; did you mean `ttl`?" },
     { 'stream = "s", on_event = print,\nstate = { ttl = "8x" }',
@@ -248,6 +253,101 @@ return {
   end)
 end)
 
+-- What the caret stands under, in the problem of a file that has only one; nil: nothing.
+local function pointed(text, others)
+  local folder = others or {}
+  folder["r.lua"] = text
+  local list = load(folder).problems
+  assert.equal(1, #list)
+  local p = list[1]
+  if p.column == 0 then return nil, p end
+  return p.text:sub(p.column, p.column + p.width - 1), p
+end
+
+describe("the place of a mistake", function()
+  it("is the field of the rule table", function()
+    for lines, word in pairs {
+      ['stream = "s", on_event = print, strem = "t"'] = "strem",
+      ['\tstream = "s", on_event = print,\n\t\tkey = 5'] = "key",
+      ['stream = "s", on_event = print, ["on-timer"] = print'] = "on-timer",
+      ['stream = "s", on_event = print, event = { user = "strng" }'] = "user",
+      ['stream = "s", on_event = print, event = { [1] = "string" }'] = "event",
+      ['stream = "s", on_event = print, state = { tll = 5 }'] = "tll",
+      ['stream = "s", on_event = print, limits = { efects = 5 }'] = "efects",
+      ['on_event = print'] = "return",
+    } do
+      assert.equal(word, (pointed("return {\n" .. lines .. "\n}")), lines)
+    end
+  end)
+
+  it("counts bytes from 1 on, and comes with the line as it is written", function()
+    local _, p = pointed('return {\r\n  stream = "s", on_event = print,\r\n\tkey = "é", strem = "t",\r\n}')
+    assert.same({ 3, 14, 5, '\tkey = "é", strem = "t",' }, { p.line, p.column, p.width, p.text })
+  end)
+
+  it("is where Lua gave up, also when the word is there before", function()
+    for text, want in pairs {
+      ["local x = 1 x 1"] = { 15, "1" }, ["return { a = = 1 }"] = { 14, "=" }, ["local s = 'abc\nreturn {}"] = { 11, "'abc" },
+      ["if x == 1 than y() end"] = { 11, "than" }, ["local end_of = 1 end"] = { 18, "end" },
+      ["\nlocal end_of = 1 end"] = { 18, "end" },
+    } do
+      local word, p = pointed(text)
+      assert.same(want, { p.column, word }, text .. ": " .. p.message)
+    end
+    local word, p = pointed("return {\n  stream = 's',\n")
+    assert.same({ nil, 3 }, { word, p.line })
+  end)
+
+  it("is the word that an error while loading quotes, in a library too", function()
+    assert.equal("os", (pointed "local t = os.time()"))
+    assert.equal("x", (pointed("x = 1 " .. RULE)))
+    assert.equal("lib.none", (pointed('require "lib.none" ' .. RULE)))
+    assert.is_nil((pointed "error 'oops'"))
+    local word, p = pointed('require "lib.x" ' .. RULE, { ["lib/x.lua"] = "\nreturn nowhere + 1" })
+    assert.same({ "nowhere", "lib/x.lua", "return nowhere + 1" }, { word, p.file, p.text })
+  end)
+
+  it("is the local that a handler assigns, in a warning", function()
+    local w = load({ ["r.lua"] = 'local n = 0\nreturn { stream = "s", on_event = function() n = 1 end }' }).warnings[1]
+    assert.same({ 2, "n" }, { w.line, w.text:sub(w.column, w.column + w.width - 1) })
+  end)
+end)
+
+describe("an unknown name", function()
+  it("is told with the nearest that the file or the engine has", function()
+    for text, hint in pairs {
+      ['local tidemill = require "tidemill"\nreturn tidemil.rule {}'] = "unknown global 'tidemil'; did you mean `tidemill`?",
+      ["local function helper() end\nhelpr()"] = "unknown global 'helpr'; did you mean `helper`?",
+      ["local first, second = 1, 2\nprint(secnd)"] = "unknown global 'secnd'; did you mean `second`?",
+      ["tostrng(1)"] = "unknown global 'tostrng'; did you mean `tostring`?",
+      ["do local x = 1 end print(x)"] = "unknown global 'x'",
+      ["os.time()"] = "unknown global 'os'", ["jit.off()"] = "unknown global 'jit'", ["nowhere()"] = "unknown global 'nowhere'",
+      ['local tidemill = require "tidemill"\nreturn tidemill.rul {}'] =
+        "attempt to call field 'rul' (a nil value); did you mean `rule`?",
+      ['local w = require("tidemill.window")\nreturn { window = w.tumbing "1s" }'] =
+        "attempt to call field 'tumbing' (a nil value); did you mean `tumbling`?",
+      ['local tidemill = require "tidemill"\nreturn { window = tidemill.window.sesion "1s" }'] =
+        "attempt to call field 'sesion' (a nil value); did you mean `session`?",
+      ['local tidemill = require "tidemill"\nreturn { window = tidemill.windw.session "1s" }'] =
+        "attempt to index field 'windw' (a nil value); did you mean `window`?",
+      ["local own = {}\nown.rul()"] = "attempt to call field 'rul' (a nil value)",
+    } do
+      local list = load({ ["r.lua"] = text }).problems
+      assert.equal(hint, list[1].message)
+    end
+  end)
+
+  it("of a module has the nearest of the engine's and of lib/", function()
+    local function message(name)
+      return load({ ["r.lua"] = ("require %q"):format(name), ["lib/prices.lua"] = "return 1" }).problems[1].message
+    end
+    assert.matches("; did you mean `lib.prices`%?$", message "lib.prizes")
+    assert.matches("; did you mean `tidemill`%?$", message "tidemil")
+    assert.matches("; did you mean `tidemill.window`%?$", message "tidemill.windows")
+    assert.not_matches("did you mean", message "os")
+  end)
+end)
+
 describe("the hash tag", function()
   it("is what Redis Cluster takes for it", function()
     for name, tag in pairs { orders = "",
@@ -295,9 +395,10 @@ describe("require", function()
 
   it("tells a circle, and does not take a failure for one", function()
     local book = load { ["r.lua"] = 'require "lib.a" ' .. RULE, ["lib/a.lua"] = 'require "lib.b"', ["lib/b.lua"] = '\nrequire "lib.a"' }
-    assert.same({ file = "lib/b.lua", unit = "r.lua", line = 2, message = "module 'lib.a' requires itself" }, book.problems[1])
+    assert.same({ file = "lib/b.lua", unit = "r.lua", line = 2, message = "module 'lib.a' requires itself" },
+      told(book.problems[1]))
     book = load { ["r.lua"] = 'pcall(require, "lib.a") require "lib.a" ' .. RULE, ["lib/a.lua"] = 'error "broken"' }
-    assert.same({ file = "lib/a.lua", unit = "r.lua", line = 1, message = "broken" }, book.problems[1])
+    assert.same({ file = "lib/a.lua", unit = "r.lua", line = 1, message = "broken" }, told(book.problems[1]))
   end)
 end)
 
@@ -371,7 +472,8 @@ return {
     assert.same({ "old", "new" }, { book.rules[1].streams[1], book.rules[2].streams[1] })
     assert.not_equal(book.rules[1].version, book.rules[2].version)
     assert.same({ "c.lua", 1 }, { book.problems[1].file, book.problems[1].line })
-    assert.same({ file = "lib/v.lua", line = 2, message = "both files say this", unit = "d.lua" }, book.problems[2])
+    assert.same({ file = "lib/v.lua", line = 2, message = "both files say this", unit = "d.lua" },
+      told(book.problems[2]))
     assert.is_true(book.sources["@lib/v.lua"])
   end)
 
@@ -383,7 +485,7 @@ return {
       return pcall(chunk)
     end })
     assert.equal(2, called)
-    assert.same({ { file = "a.lua", line = 7, message = "too slow", unit = "a.lua" } }, book.problems)
+    assert.same({ { file = "a.lua", line = 7, message = "too slow", unit = "a.lua" } }, { told(book.problems[1]) })
     assert.equal("b", book.rules[1].name)
   end)
 end)

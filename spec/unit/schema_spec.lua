@@ -15,7 +15,8 @@ describe("schemas", function()
   end)
 
   it("say which type is wrong", function()
-    for given, shown in pairs { strin = '"strin"', ["string ?"] = '"string ?"', ["?"] = '"?"', [""] = '""', ["string??"] = '"string??"',
+    for given, shown in pairs { strin = '"strin"; did you mean "string"?', ["string ?"] = '"string ?"; did you mean "string?"?',
+      ["nmber?"] = '"nmber?"; did you mean "number?"?', ["?"] = '"?"', [""] = '""', ["string??"] = '"string??"; did you mean "string?"?',
       [1] = "a number", [true] = "a boolean" } do
       local fields, reason, field = schema.parse { total = given }
       assert.is_nil(fields)

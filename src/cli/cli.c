@@ -2,10 +2,13 @@
 #include "cli/cli.h"
 
 #include "base/escape.h"
+#include "base/excerpt.h"
+#include "base/terminal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Sentences carry names and replies of others: they are made safe for the terminal here, once. */
 static void say(const char *text)
@@ -21,6 +24,19 @@ int cli_fail(const struct error *error)
 {
     say(error->text);
     return error->code == ERROR_USAGE ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int cli_misconfigured(const struct config *config, const struct error *error)
+{
+    const struct config_mistake *m = &config->mistake;
+    struct excerpt excerpt = {
+        .text = m->text, .line = m->line, .column = m->column, .width = m->width};
+    struct buf shown = {0};
+    int status = cli_fail(error);
+    excerpt_append(&shown, &excerpt, terminal_has_colour(STDERR_FILENO));
+    fputs(buf_text(&shown), stderr);
+    buf_fini(&shown);
+    return status;
 }
 
 int cli_misuse(const char *command, const char *format, ...)

@@ -25,6 +25,12 @@ int cli_timers(const struct config *config, int argc, char **argv);
 /* Says "tidemill: SENTENCE" on standard error and returns the exit status of the error's code. */
 int cli_fail(const struct error *error);
 
+/* The same where config_load failed: shows the line of the settings file that is meant, too. */
+int cli_misconfigured(const struct config *config, const struct error *error);
+
+/* ... for `check`, which may have been asked for JSON. */
+int cli_check_misconfigured(const struct config *config, const struct error *error);
+
 /* The same for wrong usage of a command that only it can see; points at its help. */
 int cli_misuse(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

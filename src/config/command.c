@@ -28,8 +28,16 @@ const struct command command_table[COMMAND_COUNT] = {
         .arguments_most = 1,
         .about =
             "Loads every rule in DIR (default: --rules) and the settings file, and prints each "
-            "mistake as file:line: message. Exit status 1 when there is one. Needs no Redis.",
-        .examples = "tidemill check rules\n"},
+            "mistake as file:line: message, with the line that it means and a caret under the "
+            "word. Exit status 1 when there is one. Needs no Redis.\n\n"
+            "With --format json it prints one array, an object a line: file, line, column and "
+            "end_column (bytes from 1 on, the end exclusive; left out when unknown), severity "
+            "(error or warning) and message. Line 0 is about the whole. Mistakes in the settings "
+            "file are in it, too.",
+        .examples =
+            "tidemill check rules\n"
+            "# the same for an editor or CI\n"
+            "tidemill check rules --format json | jq -r '.[] | .message'\n"},
     [COMMAND_SEND] = {
         .name = "send", .summary = "JSON lines to events on a stream",
         .usage = "STREAM [FILE] [OPTIONS]",

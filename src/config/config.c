@@ -214,6 +214,13 @@ static bool is_set(const struct flags *flags, const char *name)
     return value != NULL && strcmp(value, "true") == 0;
 }
 
+/* How a mistake of the layers below is shown must be known before one is found. */
+static void choose_showing(const struct flags *flags, struct config *config)
+{
+    const char *format = flags->values[option_by_name("check_format") - option_table];
+    config->check.format = format != NULL && strcmp(format, "json") == 0 ? CHECK_JSON : CHECK_TEXT;
+}
+
 int config_load(const struct command *command, int *argc, char **argv, struct config *config,
                 struct error *error)
 {
@@ -224,6 +231,7 @@ int config_load(const struct command *command, int *argc, char **argv, struct co
     set_defaults(id, config);
     if ((code = read_flags(command, argc, argv, &flags, error)) != 0)
         return code;
+    choose_showing(&flags, config);
     config->wants_help = is_set(&flags, "help");
     config->wants_version = is_set(&flags, "version");
     if (config->wants_help || config->wants_version)

@@ -21,6 +21,16 @@ enum config_codec { CODEC_AUTO, CODEC_MSGPACK, CODEC_JSON, CODEC_FIELDS };
 
 enum config_origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENVIRONMENT, ORIGIN_FLAG };
 
+enum check_format { CHECK_TEXT, CHECK_JSON };
+
+/* Where in the settings file a mistake stands, for whoever shows it. `sentence` is the error's text
+ * without file and line. */
+struct config_mistake {
+    const char *file, *sentence; /* NULL: the error is about something else */
+    const char *text;            /* of the line; "": unknown */
+    int line, column, width;     /* from 1 on, bytes; 0: unknown */
+};
+
 /* streams = { NAME = { … } } */
 struct config_stream {
     const char *name;
@@ -70,7 +80,12 @@ struct config {
     struct config_output *outputs;
     size_t output_count;
 
+    struct config_mistake mistake; /* when config_load failed */
+
     /* Of commands other than run. */
+    struct {
+        int format; /* enum check_format */
+    } check;
     struct {
         bool is_strict;
         int64_t maxlen; /* 0: no trimming */
@@ -105,9 +120,10 @@ struct config {
 /* Reads the words behind the command (`argv[0]` is the first of them), the environment and the
  * settings file. Afterwards
  * `*argc` and `argv` hold the positional arguments, whose number was checked. argv's strings must
- * outlive the config. Errors: ERROR_USAGE (exit status 2), ERROR_SYSTEM (exit status 1: settings
- * file not readable, or a feature that this version does not have). Call config_fini in either
- * case. */
+ * outlive the config. Failure leaves the options that say how mistakes are shown (check.format),
+ * and `mistake` where it is one of the settings file. Errors: ERROR_USAGE (exit status 2),
+ * ERROR_SYSTEM (exit status 1: settings file not readable, or a feature that this version does not
+ * have). Call config_fini in either case. */
 int config_load(const struct command *command, int *argc, char **argv, struct config *config,
                 struct error *error);
 void config_fini(struct config *config);

@@ -27,8 +27,8 @@ struct locator {
     size_t depth;
     struct word levels[LEVELS_MOST]; /* names of the open constructors; len 0: it has none */
     size_t level;                    /* how many are open, also those beyond LEVELS_MOST */
-    /* Lines found: the very path, the last key anywhere, `return`; 0: not found. */
-    unsigned exact, loose, start;
+    /* Found: the very path, the last key anywhere, `return`; line 0: not found. */
+    struct word exact, loose, start;
 };
 
 static char peek(const struct scanner *s, size_t ahead)
@@ -162,9 +162,9 @@ static void meet_key(struct locator *l, const struct word *key)
     if (l->depth == 0)
         return;
     if (is_exact(l, key))
-        l->exact = key->line;
-    if (l->loose == 0 && word_is(key, l->path[l->depth - 1]))
-        l->loose = key->line;
+        l->exact = *key;
+    if (l->loose.line == 0 && word_is(key, l->path[l->depth - 1]))
+        l->loose = *key;
 }
 
 static void open_level(struct locator *l, const struct word *name)
@@ -190,7 +190,7 @@ static void scan(struct locator *l, struct scanner *s)
         } else if (is_mark(&w, '}')) {
             l->level -= l->level > 0;
         } else if (w.type == WORD_NAME && word_is(&w, "return")) {
-            l->start = w.line;
+            l->start = w;
             pending = none;
         } else if (is_mark(&w, ',') || is_mark(&w, ';')) {
             pending = none;
@@ -198,17 +198,61 @@ static void scan(struct locator *l, struct scanner *s)
     }
 }
 
-unsigned locate_line(const char *source, size_t len, const char *const *path, size_t depth)
+static struct located place_of(const char *source, const struct word *w)
+{
+    const char *begin = w->text;
+    while (begin > source && begin[-1] != '\n')
+        begin--;
+    return (struct located){w->line, (unsigned)(w->text - begin) + 1, (unsigned)w->len};
+}
+
+struct located locate(const char *source, size_t len, const char *const *path, size_t depth)
 {
     for (;; depth--) {
         struct locator l = {.path = path, .depth = depth};
         struct scanner s = {.at = source, .end = source + len, .line = 1};
         scan(&l, &s);
-        if (l.exact > 0)
-            return l.exact;
-        if (l.loose > 0)
-            return l.loose;
+        if (l.exact.line > 0)
+            return place_of(source, &l.exact);
+        if (l.loose.line > 0)
+            return place_of(source, &l.loose);
+        if (depth == 0 && l.start.line > 0)
+            return place_of(source, &l.start);
         if (depth == 0)
-            return l.start > 0 ? l.start : 1;
+            return (struct located){.line = 1};
     }
+}
+
+const char *locate_text(const char *source, size_t len, unsigned line, size_t *line_len)
+{
+    const char *at = source, *end = source + len;
+    for (unsigned i = 1; i < line && at < end; i++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        at = stop != NULL ? stop + 1 : end;
+    }
+    const char *stop = at < end ? memchr(at, '\n', (size_t)(end - at)) : NULL;
+    *line_len = (size_t)((stop != NULL ? stop : end) - at);
+    if (*line_len > 0 && at[*line_len - 1] == '\r')
+        --*line_len;
+    return at;
+}
+
+static bool is_word_byte(char c)
+{
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+struct located locate_on_line(const char *source, size_t len, unsigned line, const char *word,
+                              unsigned after)
+{
+    size_t left, width = strlen(word);
+    const char *text = locate_text(source, len, line, &left);
+    for (size_t i = after; width > 0 && i + width <= left; i++) {
+        bool is_cut =
+            (i > 0 && is_word_byte(text[i - 1]) && is_word_byte(word[0])) ||
+            (i + width < left && is_word_byte(text[i + width]) && is_word_byte(word[width - 1]));
+        if (!is_cut && memcmp(text + i, word, width) == 0)
+            return (struct located){line, (unsigned)i + 1, (unsigned)width};
+    }
+    return (struct located){.line = line};
 }

@@ -193,6 +193,10 @@ const struct option option_table[] = {
      .least = 1, .most = INT32_MAX, .commands = STATE, AT(state_version),
      .help = "set: the rule's state.version that this state is of; default: that of the state that "
              "was there, else 1"},
+    {.name = "check_format", .flag = "--format", .type = OPTION_CHOICE, .placeholder = "FORMAT",
+     .standard = "text", .choices = "text|json", .commands = CHECK, AT(check.format),
+     .help = "text: lines for people; json: one array of {file, line, column, end_column, "
+             "severity, message}, for editors and CI"},
     {.name = "timers_rule", .flag = "--rule", .type = OPTION_TEXT, .placeholder = "RULE",
      .commands = TIMERS, .complaint = empty_complaint, AT(timers.rule),
      .help = "only timers of this rule"},

@@ -48,7 +48,8 @@ struct reading {
     unsigned long instructions;
     clock_t started;
     struct error first; /* of all mistakes the one on the smallest line */
-    unsigned first_line;
+    struct located first_place;
+    char word[64]; /* that an error of evaluation means, "" when it is not known */
 };
 
 /* -- Evaluation within limits -- */
@@ -92,9 +93,18 @@ static void limit_hook(lua_State *L, lua_Debug *activation)
     lua_error(L);
 }
 
-static int refuse_global_read(lua_State *L)
+/* The global that an __index or __newindex is about; the reading remembers it. */
+static const char *global_name(lua_State *L)
 {
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tolstring(L, 2, NULL) : "?";
+    struct reading *r = reading_of(L);
+    snprintf(r->word, sizeof r->word, "%s", name);
+    return name;
+}
+
+static int refuse_global_read(lua_State *L)
+{
+    const char *name = global_name(L);
     return luaL_error(
         L, "there is no variable %s: settings are data, no library and no globals are at hand",
         name);
@@ -102,7 +112,7 @@ static int refuse_global_read(lua_State *L)
 
 static int refuse_global_write(lua_State *L)
 {
-    const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tolstring(L, 2, NULL) : "?";
+    const char *name = global_name(L);
     return luaL_error(
         L, "%s is assigned to a global: settings stand in return { %s = ... }; helpers are local",
         name, name);
@@ -135,6 +145,12 @@ static int evaluate(lua_State *L)
 
 /* -- Mistakes -- */
 
+static const char *keep_text(struct arena *memory, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    return memcpy(arena_alloc(memory, size), text, size);
+}
+
 static void describe_path(const struct place *p, char *text, size_t size)
 {
     struct buf path = {0};
@@ -151,14 +167,34 @@ static void describe_path(const struct place *p, char *text, size_t size)
  * one. */
 static void note_mistake(struct reading *r, const struct place *p, const char *sentence)
 {
-    unsigned line = locate_line(r->source, r->len, p->keys, p->depth);
+    struct located place = locate(r->source, r->len, p->keys, p->depth);
     char path[PATH_LEN];
-    if (r->first_line != 0 && line >= r->first_line)
+    if (r->first_place.line != 0 && place.line >= r->first_place.line)
         return;
     describe_path(p, path, sizeof path);
-    r->first_line = line;
-    error_set(&r->first, ERROR_USAGE, "%s:%u: %s%s%s", r->file, line, path, p->depth > 0 ? " " : "",
-              sentence);
+    r->first_place = place;
+    error_set(&r->first, ERROR_USAGE, "%s%s%s", path, p->depth > 0 ? " " : "", sentence);
+}
+
+/* Tells of a mistake at its place: as an error, and for config.h's `mistake`. */
+static int refuse(struct reading *r, struct located place, const char *sentence,
+                  struct error *error)
+{
+    size_t len;
+    struct arena *memory = &r->config->memory;
+    const char *line = locate_text(r->source, r->len, place.line, &len);
+    char *text = arena_alloc(memory, len + 1);
+    memcpy(text, line, len);
+    text[len] = '\0';
+    r->config->mistake = (struct config_mistake){
+        .file = keep_text(memory, r->file),
+        .sentence = keep_text(memory, sentence),
+        .text = text,
+        .line = (int)place.line,
+        .column = (int)place.column,
+        .width = (int)place.width,
+    };
+    return error_set(error, ERROR_USAGE, "%s:%u: %s", r->file, place.line, sentence);
 }
 
 /* Does `path` of the table, up to its `depth`th key, lead to the place? */
@@ -317,12 +353,6 @@ static void *grow_list(struct arena *memory, void *list, size_t count, size_t si
     return list;
 }
 
-static const char *keep_text(struct arena *memory, const char *text)
-{
-    size_t size = strlen(text) + 1;
-    return memcpy(arena_alloc(memory, size), text, size);
-}
-
 /* The struct that leaves below this place are stored in: an item of `streams` or `outputs`, made
  * when it is first met. */
 static void *home_of(struct reading *r, const struct place *p)
@@ -405,6 +435,49 @@ static void walk(struct reading *r, lua_State *L, void *home, struct place *p)
 
 /* -- Files -- */
 
+/* "…:LINE: sentence": the sentence, and its line; line 0: it has none. The name before it may be
+ * cut and may hold colons. */
+static const char *split_message(const char *message, unsigned *line)
+{
+    for (const char *p = strchr(message, ':'); p != NULL; p = strchr(p + 1, ':')) {
+        size_t digits = strspn(p + 1, "0123456789");
+        if (digits == 0 || strncmp(p + 1 + digits, ": ", 2) != 0)
+            continue;
+        *line = (unsigned)strtoul(p + 1, NULL, 10);
+        return p + 1 + digits + 2;
+    }
+    *line = 0;
+    return message;
+}
+
+/* Is the source refused in the same words when it ends with this place? */
+static bool gives_up_at(struct reading *r, lua_State *L, struct located place, const char *sentence)
+{
+    size_t line_len;
+    unsigned line;
+    const char *text = locate_text(r->source, r->len, place.line, &line_len);
+    size_t len = (size_t)(text - r->source) + place.column - 1 + place.width;
+    bool is_same = luaL_loadbufferx(L, r->source, len, "=cut", "t") != 0 &&
+                   strcmp(split_message(lua_tolstring(L, -1, NULL), &line), sentence) == 0;
+    lua_settop(L, -2);
+    return is_same;
+}
+
+/* The word that a sentence of Lua means: a global, or what the compiler was at ("'=' expected near
+ * 'x'"): of all its places on the line the one that it did not get past. */
+static struct located place_of_failure(struct reading *r, lua_State *L, unsigned line,
+                                       const char *sentence)
+{
+    const char *near = strstr(sentence, "near '");
+    if (r->word[0] != '\0' || near == NULL)
+        return locate_on_line(r->source, r->len, line, r->word, 0);
+    snprintf(r->word, sizeof r->word, "%.*s", (int)strlen(near) - 7, near + 6);
+    struct located first = locate_on_line(r->source, r->len, line, r->word, 0), place = first;
+    while (place.column > 0 && !gives_up_at(r, L, place, sentence))
+        place = locate_on_line(r->source, r->len, line, r->word, place.column);
+    return place.column > 0 ? place : first;
+}
+
 static int explain_failure(struct reading *r, lua_State *L, int status, struct error *error)
 {
     const char *message =
@@ -415,7 +488,11 @@ static int explain_failure(struct reading *r, lua_State *L, int status, struct e
                          MEMORY_MOST / 1024 / 1024);
     if (r->len > 0 && r->source[0] == '\033')
         return error_set(error, ERROR_USAGE, "%s: is bytecode, but settings must be text", r->file);
-    return error_set(error, ERROR_USAGE, "%s", message);
+    unsigned line;
+    const char *sentence = split_message(message, &line);
+    if (line == 0)
+        return error_set(error, ERROR_USAGE, "%s", message);
+    return refuse(r, place_of_failure(r, L, line, sentence), sentence, error);
 }
 
 int settings_read(const char *file, const char *source, size_t len, struct config *config,
@@ -442,14 +519,13 @@ int settings_read(const char *file, const char *source, size_t len, struct confi
     if (status != 0)
         code = explain_failure(&r, L, status, error);
     else if (lua_type(L, -1) != LUA_TTABLE)
-        code = error_set(error, ERROR_USAGE,
-                         "%s:%u: must return a table: return { group = \"shop\", ... }", file,
-                         locate_line(source, len, NULL, 0));
+        code = refuse(&r, locate(source, len, NULL, 0),
+                      "must return a table: return { group = \"shop\", ... }", error);
     else
         walk(&r, L, config, &root);
     lua_close(L);
-    if (code == 0 && r.first_line != 0)
-        code = error_set(error, r.first.code, "%s", r.first.text);
+    if (code == 0 && r.first_place.line != 0)
+        code = refuse(&r, r.first_place, r.first.text, error);
     return code;
 }
 

@@ -135,6 +135,9 @@ static void keep_problems(struct rulebook *book, lua_State *L, const char *field
             .unit = keep_field(book, L, "unit"),
             .other = keep_field(book, L, "other"),
             .line = int_field(L, "line"),
+            .column = int_field(L, "column"),
+            .width = int_field(L, "width"),
+            .text = keep_field(book, L, "text"),
             .message = keep_field(book, L, "message"),
             .is_warning = is_warning,
         };

@@ -26,6 +26,8 @@ struct rule_problem {
     const char
         *other; /* the file that has a rule of the same name already; "" when it is not that */
     int line;   /* 0: none */
+    int column, width; /* of the word meant: bytes, from 1 on; 0: unknown */
+    const char *text;  /* the line as it was loaded; "" or NULL: unknown */
     const char *message;
     bool is_warning;
 };

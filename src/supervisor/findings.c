@@ -2,7 +2,6 @@
  * as texts. */
 #include "supervisor/findings.h"
 
-#include "base/escape.h"
 #include "rules/problems.h"
 
 #include <stdlib.h>
@@ -32,6 +31,9 @@ void findings_add(struct findings *f, const struct rule_problem *problem)
         .unit = keep(f, problem->unit),
         .other = keep(f, problem->other),
         .line = problem->line,
+        .column = problem->column,
+        .width = problem->width,
+        .text = keep(f, problem->text != NULL ? problem->text : ""),
         .message = keep(f, problem->message),
         .is_warning = problem->is_warning,
     };
@@ -82,12 +84,8 @@ void findings_of(const struct rulebook *book, struct findings *out)
 void findings_write_problems(const struct findings *f, struct buf *out)
 {
     for (size_t i = 0; i < f->problem_count; i++) {
-        const struct rule_problem *p = &f->problems[i];
-        buf_append_text(out, i > 0 ? ",{\"file\":" : "{\"file\":");
-        escape_json(out, p->file, strlen(p->file));
-        buf_printf(out, ",\"line\":%d,\"message\":", p->line);
-        escape_json(out, p->message, strlen(p->message));
-        buf_append_text(out, "}");
+        buf_append(out, ",", i > 0);
+        problem_write(&f->problems[i], out);
     }
 }
 
@@ -122,6 +120,9 @@ void findings_write(const struct findings *f, struct buf *out)
         put(out, problem->unit);
         put(out, problem->other);
         put_number(out, (size_t)problem->line);
+        put_number(out, (size_t)problem->column);
+        put_number(out, (size_t)problem->width);
+        put(out, problem->text);
         put(out, problem->message);
         put_number(out, problem->is_warning);
     }
@@ -158,6 +159,9 @@ bool findings_parse(const char *bytes, size_t len, struct findings *out)
         problem.unit = take(&from);
         problem.other = take(&from);
         problem.line = atoi(take(&from));
+        problem.column = atoi(take(&from));
+        problem.width = atoi(take(&from));
+        problem.text = take(&from);
         problem.message = take(&from);
         problem.is_warning = take(&from)[0] == '1';
         findings_add(&f, &problem);

@@ -167,6 +167,8 @@ enum versions_verdict versions_judge(const struct versions *v, struct edition *c
             problem.file = file;
             problem.message = message;
             problem.line = 1;
+            problem.column = problem.width = 0;
+            problem.text = NULL; /* it is of the other file */
         }
         findings_add(problems, &problem);
         if (!is_changed(v, as_it_was, refused)) { /* (3), or it is of no file */

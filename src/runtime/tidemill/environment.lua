@@ -210,11 +210,8 @@ function environment.line_of(...)
   return #line > LINE_TEXT and line:sub(1, LINE_TEXT) .. " ..." or line
 end
 
----A fresh environment.
----@param require_module fun(name: string): any  what `require` does
----@param print_line fun(text: string)           where `print` goes
----@return table env
-function environment.create(require_module, print_line)
+-- All that a rule finds without a `local`, by name.
+local function visible_to_rules(require_module, print_line)
   local visible = copy_of(_G, BASE)
   visible.pcall, visible.xpcall, visible.rawset, visible.tostring = safe_pcall, safe_xpcall, safe_rawset, safe_tostring
   visible.getmetatable, visible.next, visible.pairs = safe_getmetatable, each.next, each.pairs
@@ -234,7 +231,24 @@ function environment.create(require_module, print_line)
   end
   visible.require = require_module
   visible.print = function(...) print_line((environment.line_of(...))) end
-  setmetatable(visible, {
+  return visible
+end
+
+---The names that a rule finds without a `local`, in their order.
+---@return string[]
+function environment.names()
+  local names = {}
+  for name in each.pairs(visible_to_rules(error, error)) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+---A fresh environment.
+---@param require_module fun(name: string): any  what `require` does
+---@param print_line fun(text: string)           where `print` goes
+---@return table env
+function environment.create(require_module, print_line)
+  local visible = setmetatable(visible_to_rules(require_module, print_line), {
     __index = function(_, name) raw_error(("unknown global '%s'"):format(text_of(name)), 2) end,
   })
   -- The names live behind the environment, so that __newindex sees every write to a global.

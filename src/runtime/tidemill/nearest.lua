@@ -1,20 +1,23 @@
--- nearest.lua: "did you mean": the known name with the fewest edits (Levenshtein) from a given one.
+-- nearest.lua: "did you mean": the known name with the fewest slips of the finger from a given one, as base/nearest.c counts
+-- them.
 local nearest = {}
 
+-- Letters inserted, left out, changed, or swapped with their neighbour (optimal string alignment).
 local function distance(a, b)
-  local row = {}
-  for j = 0, #b do row[j] = j end
+  local before, last = {}, {}
+  for j = 0, #b do last[j] = j end
   for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
+    local row = { [0] = i }
     for j = 1, #b do
-      local above = row[j]
       local cost = a:byte(i) == b:byte(j) and 0 or 1
-      row[j] = math.min(above + 1, row[j - 1] + 1, diagonal + cost)
-      diagonal = above
+      row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + cost)
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], before[j - 2] + 1)
+      end
     end
+    before, last = last, row
   end
-  return row[#b]
+  return last[#b]
 end
 
 ---@param names string[]

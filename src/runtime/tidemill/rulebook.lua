@@ -6,6 +6,7 @@ local environment = require "tidemill.environment"
 local glob = require "tidemill.glob"
 local limits = require "tidemill.limits"
 local nearest = require "tidemill.nearest"
+local place = require "tidemill.place"
 local schema = require "tidemill.schema"
 local timers = require "tidemill.timers"
 local pairs = require("tidemill.each").pairs
@@ -16,22 +17,6 @@ local IDLE_MS = 5000 -- of a rule that does not say
 
 -- ── problems ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- The line of a file where a field of the rule table is given. The rule table stands at the end, behind the last `return` at
--- the left margin; what stands before it is looked at when nothing is found there.
-local function line_of(source, word)
-  local pattern = "%f[%w_]" .. word:gsub("%W", "%%%0") .. "%f[^%w_][\"']?%s*%]?%s*=%f[^=]"
-  local line, found, first = 0, nil, nil
-  for text in (source .. "\n"):gmatch "(.-)\n" do
-    line = line + 1
-    if text:find "^return%f[^%w_]" then found = nil end
-    local at = text:find(pattern)
-    if at and not text:sub(1, at - 1):find "%-%-" and text:sub(at - 1, at - 1) ~= "." then
-      found, first = found or line, first or line
-    end
-  end
-  return found or first
-end
-
 -- What a file's author gave where a name or text belongs: never runs code of theirs.
 local function shown(v)
   if type(v) == "string" or type(v) == "number" or type(v) == "boolean" then return tostring(v) end
@@ -41,15 +26,49 @@ end
 local Loader = {}
 Loader.__index = Loader
 
-function Loader:problem(file, line, format, ...)
-  self.problems[#self.problems + 1] = {
-    file = file.name, line = line or 1, message = format:format(...), unit = self.unit and self.unit.name or "",
-  }
+-- Where a mistake stands, and the line as it is there, for whoever shows it.
+local function located(file, at, message)
+  if type(at) ~= "table" then at = { line = at or 1, column = 0, width = 0 } end
+  return { file = file.name, line = at.line, column = at.column, width = at.width, text = place.line_text(file.text, at.line),
+    message = message }
 end
 
--- A problem with one field of the rule table, at the line where the field stands.
+-- The order in which problems are told.
+local function stands_before(a, b)
+  if a.file ~= b.file then return a.file < b.file end
+  if a.line ~= b.line then return a.line < b.line end
+  if a.column ~= b.column then return a.column < b.column end
+  return a.message < b.message
+end
+
+-- `at`: a place, or a line.
+function Loader:problem(file, at, format, ...)
+  local problem = located(file, at, format:format(...))
+  problem.unit = self.unit and self.unit.name or ""
+  self.problems[#self.problems + 1] = problem
+end
+
+-- Where the first of these fields that the file gives stands; else where its rule table begins.
+local function place_of(file, ...)
+  for n = 1, select("#", ...) do
+    local field = select(n, ...)
+    local found = field and place.of_field(file.text, field)
+    if found then return found end
+  end
+  return place.of_rule(file.text)
+end
+
+local function line_of(file, field) return place_of(file, field).line end
+
+-- A problem with one field of the rule table, where the field stands.
 function Loader:field_problem(file, field, format, ...)
-  self:problem(file, line_of(file.text, field) or file.rule_line, format, ...)
+  self:problem(file, place_of(file, field), format, ...)
+end
+
+-- A problem that Lua, or a function called while loading, has told of: at the word that it means, with the name meant.
+function Loader:told_problem(file, line, message)
+  local hint = place.hint(file.text, line, message, rulebook.MODULES)
+  self:problem(file, place.of_message(file.text, line, message), "%s%s", message, hint)
 end
 
 -- Errors of Lua itself begin with "file:line: ".
@@ -62,9 +81,9 @@ function Loader:lua_problem(file, err)
   local name, line, message = err:match "^([^\n:]-):(%d+): (.*)$"
   local tail = name and name:match "^%.%.%.(.+)$" -- Lua keeps the last 57 letters of a long name
   local function is_meant(other) return other.name == name or (tail and other.name:sub(-#tail) == tail) end
-  if name and is_meant(file) then return self:problem(file, tonumber(line), "%s", message) end
+  if name and is_meant(file) then return self:told_problem(file, tonumber(line), message) end
   for _, library in pairs(file.libraries) do
-    if name and is_meant(library) then return self:problem(library, tonumber(line), "%s", message) end
+    if name and is_meant(library) then return self:told_problem(library, tonumber(line), message) end
   end
   self:problem(file, 1, "%s", err)
 end
@@ -96,6 +115,16 @@ function rulebook.copy_of_module(t)
   return setmetatable(copy, debug.getmetatable(t))
 end
 
+-- "; did you mean `lib.prices`?", or "".
+local function module_hint(file, name)
+  local names = {}
+  for module in pairs(rulebook.MODULES) do names[#names + 1] = module end
+  for path in pairs(file.libraries) do names[#names + 1] = path:gsub("%.lua$", ""):gsub("/", ".") end
+  table.sort(names)
+  local meant = nearest.name(name, names)
+  return meant and ("; did you mean `%s`?"):format(meant) or ""
+end
+
 -- `require` of one rule: the engine's modules, and the folder's own lib, each rule with its own copies.
 local function requirer(file, environment_of)
   local loaded, loading, seen = {}, {}, {}
@@ -109,9 +138,9 @@ local function requirer(file, environment_of)
     local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"
     local library = path and file.libraries[path]
     if not library then
-      error(("module '%s' not found; a rule may require %s"):format(name, path
+      error(("module '%s' not found; a rule may require %s%s"):format(name, path
         and "what lies in the folder's lib/: there is no " .. path
-        or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)"), 2)
+        or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)", module_hint(file, name)), 2)
     end
     if loading[name] then error(("module '%s' requires itself"):format(name), 2) end
     if not seen[name] then file.depends, seen[name] = file.depends .. library.text, true end -- once, also when it fails again
@@ -240,8 +269,7 @@ end
 function FIELDS.event(loader, file, R, v)
   local fields, reason, field = schema.parse(v)
   if not fields then
-    local line = field and line_of(file.text, field) or line_of(file.text, "event") or file.rule_line
-    return loader:problem(file, line, "%s", reason)
+    return loader:problem(file, place_of(file, field, "event"), "%s", reason)
   end
   if #fields > 0 then R.check = schema.checker(fields) end
 end
@@ -295,7 +323,7 @@ function FIELDS.limits(loader, file, R, v)
     return loader:field_problem(file, "limits", "`limits` must be a table such as { rule_ms = 10 }, it is a %s", type(v))
   end
   R.own_limits = limits.parse(v, loader.limits, function(name, sentence)
-    loader:problem(file, line_of(file.text, name) or line_of(file.text, "limits") or file.rule_line, "%s", sentence)
+    loader:problem(file, place_of(file, name, "limits"), "%s", sentence)
   end)
 end
 
@@ -397,22 +425,12 @@ end
 local ORDER = { "name", "stream", "when", "key", "event", "state", "limits", "time", "lateness", "idle", "clock", "window",
   "merge", "on_event", "on_timer", "on_window", "on_late", "on_error" }
 
--- Where the rule table begins: the last `return` at the left margin.
-local function rule_line(text)
-  local line, found = 0, 1
-  for one in (text .. "\n"):gmatch "(.-)\n" do
-    line = line + 1
-    if one:find "^return%f[^%w_]" then found = line end
-  end
-  return found
-end
-
 function Loader:check_rule(file, definition)
   local R = {
     name = file.rule_name, file = file.name, streams = {}, matchers = {}, on_error = "dead", state_version = 1,
     clock_kind = timers.WALL,
   }
-  file.rule_line = rule_line(file.text)
+  local rule_place = place.of_rule(file.text)
   local before = #self.problems
   for _, field in ipairs(ORDER) do
     if definition[field] ~= nil then FIELDS[field](self, file, R, definition[field]) end
@@ -424,10 +442,10 @@ function Loader:check_rule(file, definition)
     end
   end
   if definition.stream == nil then
-    self:problem(file, file.rule_line, "`stream` is missing: the stream, or streams, that the rule reads")
+    self:problem(file, rule_place, "`stream` is missing: the stream, or streams, that the rule reads")
   end
   if definition.on_event == nil then
-    self:problem(file, file.rule_line, "`on_event` is missing: the function that is called for each event")
+    self:problem(file, rule_place, "`on_event` is missing: the function that is called for each event")
   end
   if definition.name == nil and not (#R.name <= 64 and R.name:find "^[%w_-]+$") then
     self:problem(file, 1, "the file's name makes no rule name (letters, digits, _ and -, at most 64); rename it "
@@ -435,10 +453,10 @@ function Loader:check_rule(file, definition)
   end
   check_time(self, file, R)
   if #self.problems > before then return nil end
-  R.merge_at = R.merge and ("%s:%d"):format(file.name, line_of(file.text, "merge") or file.rule_line)
+  R.merge_at = R.merge and ("%s:%d"):format(file.name, line_of(file, "merge"))
   R.seed = self.hash(file.depends)
   R.version = ("%08x"):format(R.seed)
-  R.state_at = ("%s:%d"):format(file.name, R.migrate and line_of(file.text, "migrate") or file.rule_line)
+  R.state_at = ("%s:%d"):format(file.name, R.migrate and line_of(file, "migrate") or rule_place.line)
   self:warn_of_locals(file, R)
   return R
 end
@@ -474,11 +492,11 @@ function Loader:warn_in_function(file, util, f, outer)
     if not ins then break end
     local name = self.assigning[ins % 256] and util.funcuvname(f, math.floor(ins / 256) % 256)
     if name and outer[name] then
-      self.warnings[#self.warnings + 1] = {
-        file = file.name, unit = self.unit.name, line = util.funcinfo(f, pc).currentline,
-        message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
-          .. "ctx.state"):format(name),
-      }
+      local message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
+        .. "ctx.state"):format(name)
+      local warning = located(file, place.of_message(file.text, util.funcinfo(f, pc).currentline, message), message)
+      warning.unit = self.unit.name
+      self.warnings[#self.warnings + 1] = warning
     end
   end
   for n = -1, -100000, -1 do
@@ -506,11 +524,7 @@ function Loader:warn_of_locals(file, R)
     end
     if last > 0 then self:warn_in_function(file, util, handler, outer) end
   end
-  table.sort(self.warnings, function(a, b)
-    if a.file ~= b.file then return a.file < b.file end
-    if a.line ~= b.line then return a.line < b.line end
-    return a.message < b.message
-  end)
+  table.sort(self.warnings, stands_before)
 end
 
 -- ── the folder ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -518,11 +532,20 @@ end
 -- What a rule may require besides its own lib.
 rulebook.MODULES = { tidemill = true, ["tidemill.window"] = true }
 
+---@class tidemill.problem
+---@field file string      "cart.lua", "lib/prices.lua"; "" when it is about the whole folder
+---@field line number      0: none
+---@field column number?   bytes from 1 on, of the word meant; 0: unknown
+---@field width number?    bytes of that word
+---@field text string?     the line, as it is in the file
+---@field message string
+---@field unit string      the rule file that has it (the line may stand in one of its libraries)
+---@field other string?    the file that has the rule's name already
+
 ---@class tidemill.rulebook
 ---@field rules table[]                     in the order of their names
----@field problems { file: string, line: number, message: string, unit: string, other: string? }[]  `unit`: the rule file
----that has it (the line may stand in one of its libraries); `other`: the file that has the rule's name already
----@field warnings { file: string, line: number, message: string, unit: string }[]
+---@field problems tidemill.problem[]
+---@field warnings tidemill.problem[]
 ---@field sources table<string, boolean>    chunk names of the folder's files, for tracebacks
 
 ---Loads all rules of a folder.
@@ -565,10 +588,7 @@ function rulebook.load(files, options)
     loader.problems[1] = { file = "", unit = "", line = 0, message = "there are no rules: no file ends with .lua" }
   end
   table.sort(rules, function(a, b) return a.name < b.name end)
-  table.sort(loader.problems, function(a, b)
-    if a.file ~= b.file then return a.file < b.file end
-    return a.line < b.line
-  end)
+  table.sort(loader.problems, stands_before)
   return { rules = rules, problems = loader.problems, warnings = loader.warnings, sources = sources }
 end
 

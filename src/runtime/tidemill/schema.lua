@@ -1,4 +1,5 @@
 -- schema.lua: the check of an event's fields (`event = { user_id = "string", total = "number?" }`), as generated code.
+local nearest = require "tidemill.nearest"
 local value = require "tidemill.value"
 local pairs = require("tidemill.each").pairs
 
@@ -38,6 +39,13 @@ schema.TYPES = {
   any = { fits = function() return true end },
 }
 
+local TYPE_NAMES = { "string", "number", "integer", "boolean", "table", "any" }
+
+local function type_hint(text)
+  local meant = type(text) == "string" and nearest.name((text:gsub("%?$", "")), TYPE_NAMES)
+  return meant and meant ~= text and ("; did you mean \"%s%s\"?"):format(meant, text:sub(-1) == "?" and "?" or "") or ""
+end
+
 ---Reads a schema. Returns a list of fields in the order of their names, or nil and what is wrong, with the field's name.
 ---@return { name: string, type: string, optional: boolean }[]|nil fields, string|nil reason, string|nil field
 function schema.parse(definition)
@@ -49,7 +57,8 @@ function schema.parse(definition)
     if type(text) == "string" then kind, optional = text:match "^(%a+)(%??)$" end
     if not schema.TYPES[kind] then
       return nil, ("the type of `event.%s` must be string, number, integer, boolean, table or any, with ? when "
-        .. "optional; it is %s"):format(name, type(text) == "string" and ("\"" .. text .. "\"") or "a " .. type(text)), name
+        .. "optional; it is %s%s"):format(name, type(text) == "string" and ("\"" .. text .. "\"") or "a " .. type(text),
+        type_hint(text)), name
     end
     fields[#fields + 1] = { name = name, type = kind, optional = optional == "?" }
   end
