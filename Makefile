@@ -65,7 +65,7 @@ endif
 .PHONY: all help demo test test-asan fuzz bench check-layers check-format lint programs install uninstall clean
 .DELETE_ON_ERROR:
 
-all: $(BUILD)/tidemill $(BUILD)/libtidemill.so ## build the engine (VARIANT=release or asan)
+all: $(BUILD)/tidemill $(BUILD)/libtidemill.so $(BUILD)/library/tidemill.lua ## build the engine (VARIANT=release or asan)
 
 $(BUILD)/flags: ; $(call write,flags,$(FLAGS))
 $(BUILD)/parts: ; $(call write,parts,$(PARTS))
@@ -93,6 +93,12 @@ $(BUILD)/libtidemill.so: $(OBJECTS) $(BUILD)/parts
 $(BUILD)/tidemill: $(BUILD)/src/main.o $(OBJECTS) $(BUILD)/parts
 	$(say) LINK $@
 	$(Q)$(LINK) -o $@ $(BUILD)/src/main.o $(OBJECTS) $(TM_LIBS)
+
+# What editors complete rules from.
+ANNOTATED := src/runtime/tidemill.lua $(addprefix src/runtime/tidemill/,window.lua testing.lua) $(wildcard src/library/*.lua)
+$(BUILD)/library/tidemill.lua: $(ANNOTATED) scripts/annotations.lua
+	$(say) LUA "$(@D) (annotations)"
+	$(Q)$(LUAJIT) scripts/annotations.lua $(@D)
 
 # A program of the specs: stands between the engine and Redis.
 PROXY := $(BUILD)/spec/proxy
@@ -139,13 +145,17 @@ lint: ## luacheck, shellcheck, layers and formatting
 install: all ## install into PREFIX (/usr/local), under DESTDIR
 	install -D -m 755 $(BUILD)/tidemill $(DESTDIR)$(PREFIX)/bin/tidemill
 	install -D -m 644 src/cli/tidemill.1 $(DESTDIR)$(PREFIX)/share/man/man1/tidemill.1
+	install -D -m 644 src/cli/tidemill-rules.7 $(DESTDIR)$(PREFIX)/share/man/man7/tidemill-rules.7
+	install -d $(DESTDIR)$(PREFIX)/share/tidemill
+	cp -R $(BUILD)/library $(DESTDIR)$(PREFIX)/share/tidemill
 	install -d $(DESTDIR)$(PREFIX)/share/doc/tidemill
 	install -m 644 README.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/tidemill
 	cp -R examples $(DESTDIR)$(PREFIX)/share/doc/tidemill
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/tidemill $(DESTDIR)$(PREFIX)/share/man/man1/tidemill.1
-	rm -rf $(DESTDIR)$(PREFIX)/share/doc/tidemill
+	rm -f $(DESTDIR)$(PREFIX)/bin/tidemill
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/tidemill.1 $(DESTDIR)$(PREFIX)/share/man/man7/tidemill-rules.7
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/tidemill $(DESTDIR)$(PREFIX)/share/tidemill
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'

@@ -90,7 +90,7 @@ describe("an edition", function()
     local cure = "; let the engine's user read it, or remove it"
     for text, cause in pairs { [list[2][2]] = "Input/output error", [list[1][3]["lib/y.lua"]] = "Input/output error",
       [list[3][2]] = "Too many levels of symbolic links" } do
-      assert.same({ false, "it:1: cannot be read: " .. cause .. cure }, { pcall(loadstring(text, "@it")) })
+      assert.same({ false, "cannot be read: " .. cause .. cure }, { pcall(loadstring(text, "@it")) })
     end
   end)
 

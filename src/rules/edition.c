@@ -197,13 +197,13 @@ struct reading {
 };
 
 /* What cannot be read is a file that raises why: it then fails to load as any other file with a
- * mistake does, it alone, at its name. */
+ * mistake does, it alone, at its name. (Without a position: the line is none of the author's.) */
 static struct edition_file unreadable(const char *name, int cause)
 {
     char text[512];
     int len = snprintf(text, sizeof text,
-                       "error [==[cannot be read: %s; let the engine's user read it, or remove "
-                       "it]==]",
+                       "error([==[cannot be read: %s; let the engine's user read it, or remove "
+                       "it]==], 0)",
                        strerror(cause));
     return file_of(name, strlen(name), text, (size_t)len);
 }

@@ -6,6 +6,7 @@ local window = require "tidemill.window"
 ---@class tidemill
 local tidemill = {}
 
+---What a rule file returns: `return tidemill.rule { ... }`.
 ---@class tidemill.rule.definition
 ---@field stream string|string[]             name, list of names, or a glob such as "orders:*"
 ---@field name? string                       default: the file name without .lua; [A-Za-z0-9_-]{1,64}
@@ -20,12 +21,13 @@ local tidemill = {}
 ---@field clock? "wall"|"event"              what timers follow: Redis' clock (default), or the rule's watermark
 ---@field window? tidemill.window            tidemill.window.tumbling, sliding, session or count
 ---@field merge? fun(a: table, b: table): table   two parts of a window as one; required for sliding and session
----@field on_event fun(event: table, ctx: tidemill.ctx)
+---@field on_event fun(event: table, ctx: tidemill.ctx)   what to do with an event
 ---@field on_timer? fun(name: string, ctx: tidemill.ctx)   a timer of the key is due: ctx.now is its due time
 ---@field on_window? fun(span: tidemill.span, ctx: tidemill.ctx)   a window of the key is over: ctx.window is what it holds
 ---@field on_late? fun(event: table, ctx: tidemill.ctx)    an event whose windows are all over; default: a dead letter `late`
 ---@field on_error? "dead"|"skip"|"stop"     what happens to an event on which the rule fails; default "dead"
 
+---How the state of a key is kept.
 ---@class tidemill.rule.state
 ---@field ttl? string|number   how long a key's state is kept after its last change; default: for ever
 ---@field version? number      of what the state looks like; default 1. Above 1, `migrate` leads there
@@ -51,38 +53,69 @@ local tidemill = {}
 ---@field cancel fun(name: string)
 ---@field get fun(name: string): number|nil                            when it is due, in ms since 1970; nil: it is not set
 
+---Lines of the log, with the rule's name. Values are written side by side.
+---@class tidemill.log
+---@field debug fun(...: any)
+---@field info fun(...: any)
+---@field warn fun(...: any)
+---@field error fun(...: any)   only a line: the event is done; `error` and ctx.dead fail it
+
+---All that a handler can reach. Only valid during the call.
 ---@class tidemill.ctx
----@field state table|nil        kept per key; what is left in it after the call is stored; nil clears it
+---@field state any              a table, kept per key; what is left in it after the call is stored; nil clears it
 ---@field key string             the event's key
 ---@field id string              entry ID, "1700000000000-0"; of a timer or window the ms at which it was due
 ---@field stream string          the stream that the event came from; "" where there is no event
 ---@field now number             ms since 1970: the event's time, never the wall clock; of a timer: when it was due
 ---@field timer tidemill.timer   durable, in the same commit as all else
 ---@field payload any            in on_timer: what the timer was set with
----@field window table|nil       kept per key and window until it is over
----@field emit fun(stream: string, fields: table)   one more entry on a stream
----@field redis table<string, fun(...): any>        ctx.redis.hget(key, field): reads answer, writes are effects and return nothing
----@field log { debug: fun(...), info: fun(...), warn: fun(...), error: fun(...) }
----@field reason fun(text: string)                  kept with the decision
----@field dead fun(message: string)                 this event to the dead letters; does not return
+---@field window any             a table, kept per key and window until it is over; nil in a rule without `window`
+---@field emit fun(stream: string, fields: table<string, any>)   an effect: one more entry on a stream
+---@field redis tidemill.redis   ctx.redis.hget(key, field): reads answer, writes are effects and return nothing
+---@field log tidemill.log       ctx.log.info("what", value)
+---@field reason fun(text: string)     why; kept with the decision
+---@field dead fun(message: string)    this event to the dead letters; does not return, and no pcall catches it
+
+---What `nil` inside of an array is.
+---@class tidemill.null
+
+---An integer of 64 bits that a number cannot hold exactly. `tostring` and `..` give plain decimal; it compares with numbers.
+---@class tidemill.int64
 
 ---Declares a rule; a rule file returns it.
 ---@param definition tidemill.rule.definition
+---@return tidemill.rule.definition
 function tidemill.rule(definition)
   if type(definition) ~= "table" then error("tidemill.rule: expects a table", 2) end
   return definition
 end
 
+---Windows, aggregates and rings; as `require "tidemill.window"`.
+---@type tidemill.window.module
 tidemill.window = window
 
+---What nil inside an array is.
+---@type tidemill.null
 tidemill.null = value.null
+
+---An exact integer of 64 bits, of plain decimal text.
+---@type fun(v: string|number|tidemill.int64): tidemill.int64
 tidemill.int64 = value.int64
+
+---Marks a table as an array: so it is one again when it is encoded, also when it is empty.
+---@type fun(list?: any[]): any[]
 tidemill.array = value.array
+
+---A msgpack ext value (timestamps are type -1), with the fields `type` and `bytes`.
+---@type fun(kind: number, bytes: string): { type: number, bytes: string }
 tidemill.ext = value.ext
 
----True for `tidemill.null`, what nil inside an array is.
+---True for `tidemill.null`.
+---@type fun(v: any): boolean
 tidemill.is_null = value.is_null
+
 ---True for a `tidemill.int64`.
+---@type fun(v: any): boolean
 tidemill.is_int64 = value.is_int64
 
 ---The milliseconds of a duration such as "30m".

@@ -2,6 +2,7 @@
  * as texts. */
 #include "supervisor/findings.h"
 
+#include "base/escape.h"
 #include "rules/problems.h"
 
 #include <stdlib.h>
@@ -84,8 +85,12 @@ void findings_of(const struct rulebook *book, struct findings *out)
 void findings_write_problems(const struct findings *f, struct buf *out)
 {
     for (size_t i = 0; i < f->problem_count; i++) {
-        buf_append(out, ",", i > 0);
-        problem_write(&f->problems[i], out);
+        const struct rule_problem *p = &f->problems[i];
+        buf_append_text(out, i > 0 ? ",{\"file\":" : "{\"file\":");
+        escape_json(out, p->file, strlen(p->file));
+        buf_printf(out, ",\"line\":%d,\"message\":", p->line);
+        escape_json(out, p->message, strlen(p->message));
+        buf_append_text(out, "}");
     }
 }
 

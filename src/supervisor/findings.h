@@ -39,7 +39,7 @@ void findings_of(const struct rulebook *book, struct findings *out);
 /* Problems and warnings as lines for people. True when there are no problems but warnings. */
 bool findings_show(const struct findings *f, FILE *out);
 
-/* The problems as objects of JSON (rules/problems.h) with commas between. */
+/* The problems as objects of JSON with commas between: { "file", "line", "message" }. */
 void findings_write_problems(const struct findings *f, struct buf *out);
 
 void findings_write(const struct findings *f, struct buf *out);

@@ -26,9 +26,9 @@ end
 local Loader = {}
 Loader.__index = Loader
 
--- Where a mistake stands, and the line as it is there, for whoever shows it.
+-- Where a mistake stands: at a place, which is shown with its line, or somewhere on a line.
 local function located(file, at, message)
-  if type(at) ~= "table" then at = { line = at or 1, column = 0, width = 0 } end
+  if type(at) == "number" then return { file = file.name, line = at, column = 0, width = 0, message = message } end
   return { file = file.name, line = at.line, column = at.column, width = at.width, text = place.line_text(file.text, at.line),
     message = message }
 end
@@ -537,7 +537,7 @@ rulebook.MODULES = { tidemill = true, ["tidemill.window"] = true }
 ---@field line number      0: none
 ---@field column number?   bytes from 1 on, of the word meant; 0: unknown
 ---@field width number?    bytes of that word
----@field text string?     the line, as it is in the file
+---@field text string?     the line, as it is in the file; nil: it says nothing
 ---@field message string
 ---@field unit string      the rule file that has it (the line may stand in one of its libraries)
 ---@field other string?    the file that has the rule's name already

@@ -19,6 +19,8 @@ local testing_host = require "tidemill.testing_host"
 local value = require "tidemill.value"
 local pairs = require("tidemill.each").pairs
 
+---The test kit: rules over the engine's own kernel, without Redis.
+---@class tidemill.testing
 local testing = {}
 
 -- The JIT of this LuaJIT is not safe at an address above 4 GB (each.lua), and specs need no speed. TIDEMILL_JIT=1 leaves it on.
@@ -270,9 +272,11 @@ local Refusal = {}
 
 ---An answer of Redis that is an error: `return testing.refusal "WRONGTYPE Operation against a key ..."`.
 ---@param text string
+---@return table refusal
 function testing.refusal(text) return setmetatable({ text = text }, Refusal) end
 
 ---The answer nil in a table of answers, where nil itself would be no answer.
+---@type tidemill.null
 testing.null = value.null
 
 -- Numbers as the text that Redis keeps; a table by field as the flat list that Redis sends.
@@ -494,21 +498,57 @@ local function taken(kit, name)
   return list
 end
 
+---@class tidemill.testing.effect
+---@field stream? string       of an emit
+---@field fields? table        of an emit
+---@field command? string[]    of a write: { "INCR", "count" }
+
+---@class tidemill.testing.letter
+---@field reason string        decode schema key error dead time memory output state late future refused migrate
+---@field message string
+---@field traceback string     the rule's own lines
+---@field rule string
+---@field version string       of the rule
+---@field stream string
+---@field id string            of the entry; of a timer or window the ms at which it was due
+---@field key string
+---@field attempts number
+---@field timer? string        its name
+---@field window? string       "START-STOP", the ms that it spans
+---@field payload? any         of a timer; a window's table; a refused command
+
+---@class tidemill.testing.line
+---@field level "debug"|"info"|"warn"|"error"
+---@field rule string
+---@field text string
+
+---@class tidemill.testing.reason
+---@field rule string
+---@field id string
+---@field reason string
+
+---@class tidemill.testing.timer
+---@field key string
+---@field name string
+---@field due number           ms since 1970
+---@field clock "wall"|"event"
+---@field payload? any
+
 ---What rules wanted done since the last call, in the order in which it goes to Redis: { stream =, fields = } for an emit,
 ---{ command = { "INCR", "count" } } for a write.
----@return table[]
+---@return tidemill.testing.effect[]
 function Kit:effects() return taken(self, "done_effects") end
 
 ---The dead letters since the last call: { reason, message, traceback, rule, version, stream, id, key, attempts }.
----@return table[]
+---@return tidemill.testing.letter[]
 function Kit:letters() return taken(self, "done_letters") end
 
 ---The log lines since the last call, those of `print` too: { level, rule, text }.
----@return table[]
+---@return tidemill.testing.line[]
 function Kit:logs() return taken(self, "lines") end
 
 ---What ctx.reason was told since the last call: { rule, id, reason }.
----@return table[]
+---@return tidemill.testing.reason[]
 function Kit:reasons() return taken(self, "done_reasons") end
 
 local function rule_number(kit, rule)
@@ -552,7 +592,7 @@ end
 
 ---The pending timers of a rule, in the order in which they are due: { key, name, due, clock, payload }.
 ---@param rule string
----@return table[]
+---@return tidemill.testing.timer[]
 function Kit:timers(rule)
   local list = self.host.timers:list(rule_number(self, rule))
   for _, timer in ipairs(list) do

@@ -11,11 +11,13 @@ local pairs = require("tidemill.each").pairs
 
 local type, tonumber, floor, abs, huge = type, tonumber, math.floor, math.abs, math.huge
 
+---How much happened, and when it is known: windows, aggregates, rings.
 ---@class tidemill.window.module
 local window = {}
 
 -- ── windows ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+---What the field `window` of a rule is: made by tumbling, sliding, session or count.
 ---@class tidemill.window
 ---@field kind "tumbling"|"sliding"|"session"|"count"
 ---@field size? number    ms, of tumbling and sliding
@@ -77,6 +79,7 @@ end
 -- What an aggregate keeps is for it alone to read; nil is none yet. `add` may change what it is given and returns it, `merge`
 -- changes neither of its two.
 
+---What comes of many values, kept in a field of ctx.window: `ctx.window.total = window.sum.add(ctx.window.total, event.amount)`.
 ---@class tidemill.window.aggregate
 ---@field add fun(kept: any, value: any, at?: number): any   with one more value; `at` (ctx.now) is for first and last
 ---@field merge fun(a: any, b: any): any                     both of them together
@@ -342,6 +345,7 @@ local function total(t, n, b, shift)
   return sum
 end
 
+---Counts of the last N buckets, kept in a field of ctx.state.
 ---@class tidemill.window.ring
 ---@field add fun(kept: number[]|nil, now: number, amount?: number): number[]   counts an event, and its amount; keep the result
 ---@field count fun(kept: number[]|nil, now: number): number   events in the N buckets that end with the one of `now`

@@ -1,0 +1,271 @@
+---@meta _
+-- redis.lua: `ctx.redis`, for editors: there is no source line behind it, as Redis itself says which commands there are. A spec
+-- compares these with what the test kit knows of them. scripts/annotations.lua adds this file to the library.
+
+---What a command takes: texts and numbers.
+---@alias tidemill.word string|number|tidemill.int64
+
+---Commands of Redis: `ctx.redis.hget("user:7", "segment")`. Those that read answer at once: texts as strings, integers as
+---numbers, nil for nothing there (tidemill.null inside of a list), an error raises. Those that write are effects: they happen in
+---the commit and return nothing. Commands that are not named here go as well, if Redis knows them and rules may use them.
+---@class tidemill.redis
+---The text of a key; nil: there is none.
+---@field get fun(key: tidemill.word): string|nil
+---The texts of several keys, tidemill.null where there is none.
+---@field mget fun(key: tidemill.word, ...: tidemill.word): (string|tidemill.null)[]
+---A part of a text; bytes from 0 on, -1 is the last.
+---@field getrange fun(key: tidemill.word, start: tidemill.word, stop: tidemill.word): string
+---Bytes of a text; 0: there is none.
+---@field strlen fun(key: tidemill.word): number
+---Also with "EX", seconds; "PX", ms; "NX"; "XX"; "KEEPTTL".
+---@field set fun(key: tidemill.word, value: tidemill.word, ...: tidemill.word)
+---Set, with a time to live.
+---@field setex fun(key: tidemill.word, seconds: tidemill.word, value: tidemill.word)
+---Set, with a time to live.
+---@field psetex fun(key: tidemill.word, ms: tidemill.word, value: tidemill.word)
+---Set, unless it is there.
+---@field setnx fun(key: tidemill.word, value: tidemill.word)
+---Several keys, and what they are set to.
+---@field mset fun(key: tidemill.word, value: tidemill.word, ...: tidemill.word)
+---Several keys, unless one of them is there.
+---@field msetnx fun(key: tidemill.word, value: tidemill.word, ...: tidemill.word)
+---Adds to the end of a text.
+---@field append fun(key: tidemill.word, text: tidemill.word)
+---Overwrites a part of a text.
+---@field setrange fun(key: tidemill.word, offset: tidemill.word, text: tidemill.word)
+---Set; what was there is not given back.
+---@field getset fun(key: tidemill.word, value: tidemill.word)
+---Deletes a text; what was there is not given back.
+---@field getdel fun(key: tidemill.word)
+---Sets the time to live of a text: "EX", seconds; "PX", ms; "PERSIST".
+---@field getex fun(key: tidemill.word, ...: tidemill.word)
+---Adds 1 to the number in a key.
+---@field incr fun(key: tidemill.word)
+---Adds to the number in a key.
+---@field incrby fun(key: tidemill.word, amount: tidemill.word)
+---Adds to the number in a key.
+---@field incrbyfloat fun(key: tidemill.word, amount: tidemill.word)
+---Takes 1 from the number in a key.
+---@field decr fun(key: tidemill.word)
+---Takes from the number in a key.
+---@field decrby fun(key: tidemill.word, amount: tidemill.word)
+---0 or 1.
+---@field getbit fun(key: tidemill.word, offset: tidemill.word): number
+---0 or 1.
+---@field setbit fun(key: tidemill.word, offset: tidemill.word, bit: tidemill.word)
+---Bits that are 1; also with start and end.
+---@field bitcount fun(key: tidemill.word, ...: tidemill.word): number
+---The first bit that is so; -1: none.
+---@field bitpos fun(key: tidemill.word, bit: tidemill.word, ...: tidemill.word): number
+---How many of the keys are there.
+---@field exists fun(key: tidemill.word, ...: tidemill.word): number
+---"string" "list" "set" "zset" "hash" "stream" or "none".
+---@field type fun(key: tidemill.word): string
+---Seconds to live; -1: for ever, -2: it is not there.
+---@field ttl fun(key: tidemill.word): number
+---Ms to live; -1: for ever, -2: it is not there.
+---@field pttl fun(key: tidemill.word): number
+---When it expires, seconds since 1970 (Redis 7).
+---@field expiretime fun(key: tidemill.word): number
+---When it expires, ms since 1970 (Redis 7).
+---@field pexpiretime fun(key: tidemill.word): number
+---How many of the keys are there.
+---@field touch fun(key: tidemill.word, ...: tidemill.word): number
+---Any key.
+---@field randomkey fun(): string|nil
+---How many keys there are.
+---@field dbsize fun(): number
+---The pair { the next cursor, keys }; also with "MATCH", pattern; "COUNT", n.
+---@field scan fun(cursor: tidemill.word, ...: tidemill.word): any[]
+---Deletes keys.
+---@field del fun(key: tidemill.word, ...: tidemill.word)
+---Deletes keys, their memory later.
+---@field unlink fun(key: tidemill.word, ...: tidemill.word)
+---Sets the time to live.
+---@field expire fun(key: tidemill.word, seconds: tidemill.word, ...: tidemill.word)
+---Sets the time to live.
+---@field pexpire fun(key: tidemill.word, ms: tidemill.word, ...: tidemill.word)
+---When it expires, seconds since 1970.
+---@field expireat fun(key: tidemill.word, seconds: tidemill.word, ...: tidemill.word)
+---When it expires, ms since 1970.
+---@field pexpireat fun(key: tidemill.word, ms: tidemill.word, ...: tidemill.word)
+---Takes the time to live away.
+---@field persist fun(key: tidemill.word)
+---Renames a key, over one that has the name.
+---@field rename fun(key: tidemill.word, name: tidemill.word)
+---Renames a key, unless one has the name.
+---@field renamenx fun(key: tidemill.word, name: tidemill.word)
+---Copies a key; also with "REPLACE".
+---@field copy fun(key: tidemill.word, to: tidemill.word, ...: tidemill.word)
+---To whoever has subscribed to the channel.
+---@field publish fun(channel: tidemill.word, message: tidemill.word)
+---One field; nil: there is none.
+---@field hget fun(key: tidemill.word, field: tidemill.word): string|nil
+---Several fields, tidemill.null where there is none.
+---@field hmget fun(key: tidemill.word, field: tidemill.word, ...: tidemill.word): (string|tidemill.null)[]
+---All fields by name; empty: there is no such hash.
+---@field hgetall fun(key: tidemill.word): table<string, string>
+---1 or 0.
+---@field hexists fun(key: tidemill.word, field: tidemill.word): number
+---The names of the fields.
+---@field hkeys fun(key: tidemill.word): string[]
+---The values of the fields.
+---@field hvals fun(key: tidemill.word): string[]
+---How many fields.
+---@field hlen fun(key: tidemill.word): number
+---Bytes of a field.
+---@field hstrlen fun(key: tidemill.word, field: tidemill.word): number
+---Any field; with a count: a list.
+---@field hrandfield fun(key: tidemill.word, ...: tidemill.word): any
+---The pair { the next cursor, { field, value, ... } }.
+---@field hscan fun(key: tidemill.word, cursor: tidemill.word, ...: tidemill.word): any[]
+---Sets fields.
+---@field hset fun(key: tidemill.word, field: tidemill.word, value: tidemill.word, ...: tidemill.word)
+---Sets fields.
+---@field hmset fun(key: tidemill.word, field: tidemill.word, value: tidemill.word, ...: tidemill.word)
+---Sets a field, unless it is there.
+---@field hsetnx fun(key: tidemill.word, field: tidemill.word, value: tidemill.word)
+---Adds to the number in a field.
+---@field hincrby fun(key: tidemill.word, field: tidemill.word, amount: tidemill.word)
+---Adds to the number in a field.
+---@field hincrbyfloat fun(key: tidemill.word, field: tidemill.word, amount: tidemill.word)
+---Deletes fields.
+---@field hdel fun(key: tidemill.word, field: tidemill.word, ...: tidemill.word)
+---One element, from 0 on; -1 is the last.
+---@field lindex fun(key: tidemill.word, index: tidemill.word): string|nil
+---How many elements.
+---@field llen fun(key: tidemill.word): number
+---Elements from 0 on; 0, -1: all.
+---@field lrange fun(key: tidemill.word, start: tidemill.word, stop: tidemill.word): string[]
+---Where an element is; nil: nowhere.
+---@field lpos fun(key: tidemill.word, element: tidemill.word, ...: tidemill.word): any
+---Adds elements at the front.
+---@field lpush fun(key: tidemill.word, element: tidemill.word, ...: tidemill.word)
+---Adds elements at the end.
+---@field rpush fun(key: tidemill.word, element: tidemill.word, ...: tidemill.word)
+---Adds elements at the front of a list that is there.
+---@field lpushx fun(key: tidemill.word, element: tidemill.word, ...: tidemill.word)
+---Adds elements at the end of a list that is there.
+---@field rpushx fun(key: tidemill.word, element: tidemill.word, ...: tidemill.word)
+---Takes elements from the front; they are not given back.
+---@field lpop fun(key: tidemill.word, ...: tidemill.word)
+---Takes elements from the end; they are not given back.
+---@field rpop fun(key: tidemill.word, ...: tidemill.word)
+---Replaces an element.
+---@field lset fun(key: tidemill.word, index: tidemill.word, element: tidemill.word)
+---"BEFORE" or "AFTER" the element pivot.
+---@field linsert fun(key: tidemill.word, where: tidemill.word, pivot: tidemill.word, element: tidemill.word)
+---Deletes elements that are equal.
+---@field lrem fun(key: tidemill.word, count: tidemill.word, element: tidemill.word)
+---Keeps a part of the list.
+---@field ltrim fun(key: tidemill.word, start: tidemill.word, stop: tidemill.word)
+---Moves an element between lists: "LEFT" or "RIGHT".
+---@field lmove fun(from: tidemill.word, to: tidemill.word, where: tidemill.word, whereto: tidemill.word)
+---Moves the last element of a list to the front of another.
+---@field rpoplpush fun(from: tidemill.word, to: tidemill.word)
+---1 or 0.
+---@field sismember fun(key: tidemill.word, member: tidemill.word): number
+---1 or 0 for each.
+---@field smismember fun(key: tidemill.word, member: tidemill.word, ...: tidemill.word): number[]
+---All members.
+---@field smembers fun(key: tidemill.word): string[]
+---How many members.
+---@field scard fun(key: tidemill.word): number
+---Any member; with a count: a list.
+---@field srandmember fun(key: tidemill.word, ...: tidemill.word): any
+---What is in all of the sets.
+---@field sinter fun(key: tidemill.word, ...: tidemill.word): string[]
+---What is in any of the sets.
+---@field sunion fun(key: tidemill.word, ...: tidemill.word): string[]
+---What is in the first set only.
+---@field sdiff fun(key: tidemill.word, ...: tidemill.word): string[]
+---The pair { the next cursor, members }.
+---@field sscan fun(key: tidemill.word, cursor: tidemill.word, ...: tidemill.word): any[]
+---Adds members.
+---@field sadd fun(key: tidemill.word, member: tidemill.word, ...: tidemill.word)
+---Deletes members.
+---@field srem fun(key: tidemill.word, member: tidemill.word, ...: tidemill.word)
+---Moves a member to another set.
+---@field smove fun(from: tidemill.word, to: tidemill.word, member: tidemill.word)
+---Takes any members away; they are not given back.
+---@field spop fun(key: tidemill.word, ...: tidemill.word)
+---Keeps what is in all of the sets.
+---@field sinterstore fun(to: tidemill.word, key: tidemill.word, ...: tidemill.word)
+---Keeps what is in any of the sets.
+---@field sunionstore fun(to: tidemill.word, key: tidemill.word, ...: tidemill.word)
+---Keeps what is in the first set only.
+---@field sdiffstore fun(to: tidemill.word, key: tidemill.word, ...: tidemill.word)
+---The score of a member, as text; nil: it is not there.
+---@field zscore fun(key: tidemill.word, member: tidemill.word): string|nil
+---Scores as text, tidemill.null where there is none.
+---@field zmscore fun(key: tidemill.word, member: tidemill.word, ...: tidemill.word): (string|tidemill.null)[]
+---Place by score, from 0 on; nil: it is not there.
+---@field zrank fun(key: tidemill.word, member: tidemill.word): number|nil
+---Place by score from the highest on.
+---@field zrevrank fun(key: tidemill.word, member: tidemill.word): number|nil
+---How many members.
+---@field zcard fun(key: tidemill.word): number
+---How many have such a score; "-inf", "+inf", "(5" is above 5.
+---@field zcount fun(key: tidemill.word, min: tidemill.word, max: tidemill.word): number
+---How many lie between two members of equal score.
+---@field zlexcount fun(key: tidemill.word, min: tidemill.word, max: tidemill.word): number
+---Members by place; "BYSCORE", "REV", "LIMIT", offset, n, "WITHSCORES": member, score, ...
+---@field zrange fun(key: tidemill.word, start: tidemill.word, stop: tidemill.word, ...: tidemill.word): string[]
+---Members from the highest score on.
+---@field zrevrange fun(key: tidemill.word, start: tidemill.word, stop: tidemill.word, ...: tidemill.word): string[]
+---Members by score; also with "WITHSCORES"; "LIMIT", offset, n.
+---@field zrangebyscore fun(key: tidemill.word, min: tidemill.word, max: tidemill.word, ...: tidemill.word): string[]
+---Members by score from the highest on.
+---@field zrevrangebyscore fun(key: tidemill.word, max: tidemill.word, min: tidemill.word, ...: tidemill.word): string[]
+---Members of equal score between two.
+---@field zrangebylex fun(key: tidemill.word, min: tidemill.word, max: tidemill.word, ...: tidemill.word): string[]
+---Any member; with a count: a list.
+---@field zrandmember fun(key: tidemill.word, ...: tidemill.word): any
+---The pair { the next cursor, { member, score, ... } }.
+---@field zscan fun(key: tidemill.word, cursor: tidemill.word, ...: tidemill.word): any[]
+---Sets the scores of members; before the first score: "NX", "XX", "GT", "LT".
+---@field zadd fun(key: tidemill.word, score: tidemill.word, member: tidemill.word, ...: tidemill.word)
+---Adds to the score of a member.
+---@field zincrby fun(key: tidemill.word, amount: tidemill.word, member: tidemill.word)
+---Deletes members.
+---@field zrem fun(key: tidemill.word, member: tidemill.word, ...: tidemill.word)
+---Takes the lowest away; they are not given back.
+---@field zpopmin fun(key: tidemill.word, ...: tidemill.word)
+---Takes the highest away; they are not given back.
+---@field zpopmax fun(key: tidemill.word, ...: tidemill.word)
+---Deletes members by place.
+---@field zremrangebyrank fun(key: tidemill.word, start: tidemill.word, stop: tidemill.word)
+---Deletes members by score.
+---@field zremrangebyscore fun(key: tidemill.word, min: tidemill.word, max: tidemill.word)
+---Deletes members of equal score between two.
+---@field zremrangebylex fun(key: tidemill.word, min: tidemill.word, max: tidemill.word)
+---Keeps what zrange gives.
+---@field zrangestore fun(to: tidemill.word, key: tidemill.word, min: tidemill.word, max: tidemill.word, ...: tidemill.word)
+---How many entries.
+---@field xlen fun(key: tidemill.word): number
+---A list { { id, { field, value, ... } }, ... }; "-", "+": all; "COUNT", n.
+---@field xrange fun(key: tidemill.word, start: tidemill.word, stop: tidemill.word, ...: tidemill.word): any[]
+---The same from the last entry on.
+---@field xrevrange fun(key: tidemill.word, stop: tidemill.word, start: tidemill.word, ...: tidemill.word): any[]
+---Adds an entry; id: "*". ctx.emit does it with all that outputs need.
+---@field xadd fun(key: tidemill.word, id: tidemill.word, field: tidemill.word, value: tidemill.word, ...: tidemill.word)
+---Deletes entries of a stream that no rule reads.
+---@field xdel fun(key: tidemill.word, id: tidemill.word, ...: tidemill.word)
+---"MAXLEN" or "MINID" of a stream that no rule reads.
+---@field xtrim fun(key: tidemill.word, by: tidemill.word, threshold: tidemill.word, ...: tidemill.word)
+---About how many different elements.
+---@field pfcount fun(key: tidemill.word, ...: tidemill.word): number
+---Adds elements.
+---@field pfadd fun(key: tidemill.word, ...: tidemill.word)
+---Adds up several.
+---@field pfmerge fun(to: tidemill.word, ...: tidemill.word)
+---A list { { longitude, latitude } }, tidemill.null where there is none.
+---@field geopos fun(key: tidemill.word, ...: tidemill.word): any[]
+---The distance, as text.
+---@field geodist fun(key: tidemill.word, one: tidemill.word, other: tidemill.word, ...: tidemill.word): string|nil
+---"FROMLONLAT", longitude, latitude, "BYRADIUS", radius, "km", ...
+---@field geosearch fun(key: tidemill.word, by: tidemill.word, ...: tidemill.word): any[]
+---Adds places.
+---@field geoadd fun(key: tidemill.word, longitude: tidemill.word, latitude: tidemill.word, member: string, ...: tidemill.word)
+---Any other command.
+---@field [string] fun(...: tidemill.word): any
