@@ -39,11 +39,13 @@ LINK    = $(CC) $(TM_LDFLAGS) $(LDFLAGS)
 
 SOURCES := $(filter-out src/main.c,$(sort $(wildcard src/*/*.c)))
 MODULES := $(sort $(wildcard src/runtime/*.lua src/runtime/*/*.lua))
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/src/runtime/modules.o
+INIT    := $(addprefix src/cli/init/,tidemill.lua rules/loyalty.lua spec/loyalty_spec.lua spec/loyalty.cases.jsonl .luarc.json)
+EMBEDS  := $(BUILD)/src/runtime/modules.o $(BUILD)/src/cli/init_files.o
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o) $(EMBEDS)
 
 # Files that name what a build was made with: other flags compile again, other sources link again.
 FLAGS := $(CC) $(TM_CFLAGS) $(CFLAGS) $(CPPFLAGS)
-PARTS := $(LINK) $(TM_LIBS) $(OBJECTS) $(MODULES)
+PARTS := $(LINK) $(TM_LIBS) $(OBJECTS) $(MODULES) $(INIT)
 write   = $(shell mkdir -p $(BUILD))$(file >$(BUILD)/$(1),$(2))
 differ  = $(filter-out $(1),$(2))$(filter-out $(2),$(1))
 ifneq ($(filter-out $(LIGHT),$(or $(MAKECMDGOALS),all)),)
@@ -79,9 +81,15 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 $(BUILD)/src/runtime/modules.c: $(MODULES) scripts/embed.lua $(BUILD)/parts
 	@mkdir -p $(@D)
 	$(say) EMBED "src/runtime ($(words $(MODULES)) modules)"
-	$(Q)$(LUAJIT) scripts/embed.lua src/runtime $(MODULES) > $@.new && mv $@.new $@
+	$(Q)$(LUAJIT) scripts/embed.lua modules src/runtime $(MODULES) > $@.new && mv $@.new $@
 
-$(BUILD)/src/runtime/modules.o: $(BUILD)/src/runtime/modules.c $(BUILD)/flags
+# So do the files that `tidemill init` makes.
+$(BUILD)/src/cli/init_files.c: $(INIT) scripts/embed.lua $(BUILD)/parts
+	@mkdir -p $(@D)
+	$(say) EMBED "src/cli/init ($(words $(INIT)) files)"
+	$(Q)$(LUAJIT) scripts/embed.lua init src/cli/init $(INIT) > $@.new && mv $@.new $@
+
+$(EMBEDS): %.o: %.c $(BUILD)/flags
 	$(say) CC $<
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 

@@ -150,6 +150,16 @@ const struct command command_table[COMMAND_COUNT] = {
             "Refused when state.version differs between the two, since the older one could not "
             "read the states that the newer one has written.",
         .examples = "tidemill rollback pricing\n"},
+    [COMMAND_INIT] = {
+        .name = "init", .summary = "make a project folder: a rule, its specs, settings",
+        .usage = "[DIR] [OPTIONS]",
+        .arguments_most = 1,
+        .about =
+            "Makes a project in DIR (default: the current folder) that works as it is: settings "
+            "(tidemill.lua), a rule (rules/loyalty.lua), its spec and cases (spec/), and "
+            ".luarc.json, which shows editors the annotations of all that a rule may call. "
+            "Overwrites nothing, and makes nothing when one of the files is there.",
+        .examples = "tidemill init shop && cd shop && tidemill check\n"},
 };
 /* clang-format on */
 

@@ -17,6 +17,7 @@ enum command_id {
     COMMAND_STATUS,
     COMMAND_RELOAD,
     COMMAND_ROLLBACK,
+    COMMAND_INIT,
     COMMAND_COUNT
 };
 
