@@ -103,7 +103,7 @@ $(BUILD)/tidemill: $(BUILD)/src/main.o $(OBJECTS) $(BUILD)/parts
 	$(Q)$(LINK) -o $@ $(BUILD)/src/main.o $(OBJECTS) $(TM_LIBS)
 
 # What editors complete rules from.
-ANNOTATED := src/runtime/tidemill.lua $(addprefix src/runtime/tidemill/,window.lua testing.lua) $(wildcard src/library/*.lua)
+ANNOTATED := src/runtime/tidemill.lua $(wildcard src/runtime/tidemill/window.lua src/runtime/tidemill/testing*.lua src/library/*.lua)
 $(BUILD)/library/tidemill.lua: $(ANNOTATED) scripts/annotations.lua
 	$(say) LUA "$(@D) (annotations)"
 	$(Q)$(LUAJIT) scripts/annotations.lua $(@D)

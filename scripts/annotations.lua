@@ -40,6 +40,25 @@ local function declaration_of(line, owners, comment)
   return not comment:find "@class " and not comment:find "@alias " and false or nil
 end
 
+-- The classes of the test kit stand with its parts, too.
+local function classes_of(pattern)
+  local out, pipe = {}, assert(io.popen("ls " .. ROOT .. pattern))
+  for path in pipe:lines() do
+    local comment = {}
+    for line in (read(path) .. "\n"):gmatch "(.-)\n" do
+      if line:find "^%-%-%-" then
+        comment[#comment + 1] = line
+      else
+        local text = table.concat(comment, "\n")
+        if text:find "@class tidemill%.testing%." then out[#out + 1] = text .. "\n" end
+        comment = {}
+      end
+    end
+  end
+  pipe:close()
+  return table.concat(out, "\n")
+end
+
 -- The annotations of one module's text.
 local function annotations_of(text)
   local out, owners, comment = {}, {}, {}
@@ -63,7 +82,8 @@ end
 local dir = assert(arg[1], "usage: luajit scripts/annotations.lua DIR")
 for _, module in ipairs(MODULES) do
   local name = module:gsub("%.", "/") .. ".lua"
-  write(dir .. "/" .. name, ("---@meta %s\n-- Made by scripts/annotations.lua of %s%s.\n\n%s\n"):format(module, ROOT, name,
-    annotations_of(read(ROOT .. name))))
+  local parts = module == "tidemill.testing" and classes_of "tidemill/testing_*.lua" or ""
+  write(dir .. "/" .. name, ("---@meta %s\n-- Made by scripts/annotations.lua of %s%s.\n\n%s%s\n"):format(module, ROOT, name,
+    parts ~= "" and parts .. "\n" or "", annotations_of(read(ROOT .. name))))
 end
 write(dir .. "/tidemill/redis.lua", read "src/library/redis.lua")

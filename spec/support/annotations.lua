@@ -129,15 +129,17 @@ function TAGS.class(self, rest)
   if parent ~= "" then self:type_of(parent) end
 end
 
+-- Its type stands behind it, or below in lines of `---| "one" | "other"`.
 function TAGS.alias(self, rest)
-  local name, given = rest:match "^([%w_.]+)%s+(.+)$"
-  self.library.classes[name] = { alias = self:type_of(given), fields = {} }
+  local name, given = rest:match "^([%w_.]+)%s*(.*)$"
+  assert(not self.library.classes[name], name .. " is there twice")
+  self.library.classes[name] = { alias = given ~= "" and self:type_of(given), fields = {} }
 end
 
 function TAGS.field(self, rest)
   assert(self.class, "a field of no class: " .. rest)
   local name, optional, given = rest:match "^([%w_]+)(%??)%s+(.+)$"
-  if not name then name, optional, given = "[index]", "", rest:match "^%[string%]%s+(.+)$" end
+  if not name then name, optional, given = rest:match "^(%[%w+%])(%??)%s+(.+)$" end
   assert(name and given, "no field: " .. rest)
   assert(not self.class.fields[name], name .. " is there twice")
   self.class.fields[name] = { optional = optional == "?", type = self:type_of(given) }
@@ -170,7 +172,7 @@ function Reader:code(line)
     self.library.members[owner], members[name] = members, true
   end
   local wanted = table.concat(self.params, ", ")
-  assert(given == nil and wanted == "" or given == wanted,
+  assert(wanted == "" or given == wanted,
     ("%s:%d: the parameters are (%s), annotated (%s)"):format(self.path, self.line, given or "", wanted))
   self.params, self.class, self.generic = {}, nil, nil
 end
@@ -183,7 +185,10 @@ function annotations.read(paths)
     for line in io.lines(path) do
       reader.line = reader.line + 1
       local tag, rest = line:match "^%-%-%-@(%a+)%s*(.*)$"
-      if tag then
+      local more = line:match "^%-%-%-|%s*(.+)$"
+      if more then
+        reader:type_of(more)
+      elseif tag then
         local read = TAGS[tag] or error(("%s:%d: unknown tag @%s"):format(path, reader.line, tag), 0)
         read(reader, rest)
       elseif line:find "^%S" and not line:find "^%-%-" then

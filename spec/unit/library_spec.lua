@@ -121,7 +121,7 @@ describe("the library of annotations", function()
         assert.equal(row.kind == "read", field.type.returns ~= nil, name)
       end
     end
-    assert.is_truthy(fields["[index]"].type.params)
+    assert.is_truthy(fields["[string]"].type.params)
   end)
 
   it("is what make puts beside the program", function()

@@ -85,6 +85,15 @@ local function give_up_at(text, line, word)
   return first
 end
 
+-- The words that a message quotes; of `event.total` the last part.
+local function quoted_in(message)
+  local words = {}
+  for mark, word in message:gmatch "(['`])([^'`%s]+)['`]" do
+    words[#words + 1] = mark == "`" and word:match "([%w_]+)$" or word
+  end
+  return words
+end
+
 ---Where on its line an error of Lua, or of a function that a rule calls, stands: at the word that its message ends with ("near
 ---'x'"), or at the first of those that it quotes and the line has.
 ---@return tidemill.place
@@ -95,7 +104,7 @@ function place.of_message(text, line, message)
     return { line = line, column = at or 0, width = at and #near or 0 }
   end
   local line_text = place.line_text(text, line) or ""
-  for word in message:gmatch "'([^'%s]+)'" do
+  for _, word in ipairs(quoted_in(message)) do
     local at = find_word(line_text, word)
     if at then return { line = line, column = at, width = #word } end
   end

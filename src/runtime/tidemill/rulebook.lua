@@ -26,11 +26,13 @@ end
 local Loader = {}
 Loader.__index = Loader
 
--- Where a mistake stands: at a place, which is shown with its line, or somewhere on a line.
+-- Where a mistake stands, and the line that shows it. `at`: a place; or a line, on which the first word that the message quotes
+-- is meant. (On a line without it there is nothing to show: it is the file that is wrong.)
 local function located(file, at, message)
-  if type(at) == "number" then return { file = file.name, line = at, column = 0, width = 0, message = message } end
-  return { file = file.name, line = at.line, column = at.column, width = at.width, text = place.line_text(file.text, at.line),
-    message = message }
+  local is_line = type(at) ~= "table"
+  if is_line then at = place.of_message(file.text, at or 1, message) end
+  return { file = file.name, line = at.line, column = at.column, width = at.width, message = message,
+    text = (not is_line or at.column > 0) and place.line_text(file.text, at.line) or nil }
 end
 
 -- The order in which problems are told.
@@ -58,7 +60,10 @@ local function place_of(file, ...)
   return place.of_rule(file.text)
 end
 
-local function line_of(file, field) return place_of(file, field).line end
+local function line_of(text, field)
+  local found = place.of_field(text, field)
+  return found and found.line
+end
 
 -- A problem with one field of the rule table, where the field stands.
 function Loader:field_problem(file, field, format, ...)
@@ -431,6 +436,7 @@ function Loader:check_rule(file, definition)
     clock_kind = timers.WALL,
   }
   local rule_place = place.of_rule(file.text)
+  file.rule_line = rule_place.line
   local before = #self.problems
   for _, field in ipairs(ORDER) do
     if definition[field] ~= nil then FIELDS[field](self, file, R, definition[field]) end
@@ -453,10 +459,10 @@ function Loader:check_rule(file, definition)
   end
   check_time(self, file, R)
   if #self.problems > before then return nil end
-  R.merge_at = R.merge and ("%s:%d"):format(file.name, line_of(file, "merge"))
+  R.merge_at = R.merge and ("%s:%d"):format(file.name, line_of(file.text, "merge") or file.rule_line)
   R.seed = self.hash(file.depends)
   R.version = ("%08x"):format(R.seed)
-  R.state_at = ("%s:%d"):format(file.name, R.migrate and line_of(file, "migrate") or rule_place.line)
+  R.state_at = ("%s:%d"):format(file.name, R.migrate and line_of(file.text, "migrate") or file.rule_line)
   self:warn_of_locals(file, R)
   return R
 end
