@@ -1,5 +1,8 @@
 -- tidemill-scm-1.rockspec: the test kit for authors of rules, by `luarocks make rockspec/tidemill-scm-1.rockspec`: specs of rules
--- run with `require "tidemill.testing"`, and editors find the annotations of what a rule may call. The engine is built by make.
+-- run with `require "tidemill.testing"`. The engine is built by make.
+--
+-- Editors find the annotations of all that a rule may call in the folder `luarocks show --rock-dir tidemill`/build/library: made
+-- of the sources, as make does it.
 --
 -- It needs LuaJIT (2.1), which luarocks cannot ask for: the modules load `ffi`, `bit` and `jit`, and "lua 5.1" is what LuaJIT
 -- says to be. Under PUC Lua 5.1 it installs, and `require` fails at `ffi`.
@@ -20,8 +23,10 @@ dependencies = { "lua == 5.1" }
 test_dependencies = { "busted >= 2.0" }
 
 build = {
-  type = "builtin",
-  modules = {
+  type = "command",
+  build_command = "$(LUA) scripts/annotations.lua build/library",
+  copy_directories = { "build/library" },
+  install = { lua = {
     ["tidemill"] = "src/runtime/tidemill.lua",
     ["tidemill.call"] = "src/runtime/tidemill/call.lua",
     ["tidemill.cdef"] = "src/runtime/tidemill/cdef.lua",
@@ -56,5 +61,5 @@ build = {
     ["tidemill.testing_host"] = "src/runtime/tidemill/testing_host.lua",
     ["tidemill.unpack"] = "src/runtime/tidemill/unpack.lua",
     ["tidemill.value"] = "src/runtime/tidemill/value.lua",
-  },
+  } },
 }

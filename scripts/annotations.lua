@@ -17,7 +17,8 @@ end
 
 local function write(path, text)
   assert(loadstring(text, "@" .. path)) -- what an editor cannot parse stops the build
-  assert(os.execute(("mkdir -p '%s'"):format(path:match "^(.*)/")) == 0)
+  local made = os.execute(("mkdir -p '%s'"):format(path:match "^(.*)/"))
+  assert(made == 0 or made == true, path) -- Lua 5.1, 5.2
   local file = assert(io.open(path, "wb"))
   file:write(text)
   file:close()

@@ -30,6 +30,17 @@ describe("README.md", function()
     assert.same({ 0, "", "" }, { code, out, err })
   end)
 
+  it("shows a mistake as check does, and a project that init makes", function()
+    local folder = files.temp_folder()
+    local shown, line = text:match "\n```\n(rules/cart%.lua:12: .-\n   12 | ([^\n]*)\n.-)```"
+    local begin = block("sh", "tidemill init"):match "^[^\n#]+"
+    local code, out, err = program.shell(begin:gsub("tidemill ", '"$tidemill" ') .. ' && "$tidemill" check', { folder = folder })
+    assert.equal(0, code, out .. err)
+    files.write_file(folder .. "/shop/rules/cart.lua", ("\n"):rep(10) .. "return {\n" .. line .. "\non_event = print }")
+    out = select(2, program.run({ "check" }, { folder = folder .. "/shop" }))
+    assert.matches(shown, out, 1, true)
+  end)
+
   it("has rules of time without mistakes", function()
     local folder, count = files.temp_folder(), 0
     files.make_folder(folder .. "/rules")

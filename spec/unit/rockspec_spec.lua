@@ -31,15 +31,16 @@ end
 
 describe("the rockspec", function()
   local rock = read_rockspec()
+  local modules = rock.build.install.lua
 
   it("is named after its file", function()
     assert.equal(PATH:match "([^/]+)%.rockspec$", rock.package .. "-" .. rock.version)
-    assert.equal("builtin", rock.build.type)
+    assert.equal("command", rock.build.type)
     assert.same({ "lua == 5.1" }, rock.dependencies)
   end)
 
   it("lists files that exist, each under the name that it is required by", function()
-    for name, path in pairs(rock.build.modules) do
+    for name, path in pairs(modules) do
       assert.is_true(file_exists(path), path)
       assert.equal("src/runtime/" .. name:gsub("%.", "/") .. ".lua", path)
     end
@@ -48,14 +49,14 @@ describe("the rockspec", function()
   it("lists what the test kit and tidemill load", function()
     local names = loaded_by([[require "tidemill" require "tidemill.testing"]], "src/runtime/?.lua")
     assert.is_true(#names > 10, table.concat(names, "\n"))
-    for _, name in ipairs(names) do assert(rock.build.modules[name], name .. " is not listed") end
+    for _, name in ipairs(names) do assert(modules[name], name .. " is not listed") end
   end)
 
   it("lists every module but the engine's side", function()
     local pipe = assert(io.popen "ls src/runtime/tidemill")
     for line in pipe:lines() do
       local name = "tidemill." .. line:gsub("%.lua$", "")
-      assert.equal(name ~= "tidemill.engine", rock.build.modules[name] ~= nil, name)
+      assert.equal(name ~= "tidemill.engine", modules[name] ~= nil, name)
     end
     pipe:close()
   end)
@@ -63,7 +64,7 @@ describe("the rockspec", function()
   it("installs a kit that runs a rule, with no other file of ours in reach", function()
     local folder = os.tmpname()
     os.remove(folder)
-    for name, path in pairs(rock.build.modules) do
+    for name, path in pairs(modules) do
       local place = folder .. "/" .. name:gsub("%.", "/") .. ".lua"
       os.execute(("mkdir -p '%s' && cp '%s' '%s'"):format(place:match "^(.*)/", path, place))
     end
@@ -75,5 +76,31 @@ describe("the rockspec", function()
     ]], folder .. "/?.lua")
     os.execute(("rm -r '%s'"):format(folder))
     assert.equal("tidemill.call", names[1], table.concat(names, "\n"))
+  end)
+
+  it("makes a rock of kit and annotations, and removes it, as luarocks does it", function()
+    if os.execute "command -v luarocks >/dev/null" ~= 0 then return pending "luarocks is not installed (scripts/setup test)" end
+    local folder = os.tmpname()
+    os.remove(folder)
+    -- A line of sh, in a copy of the sources that the rock is made of; what it prints.
+    local function run(line)
+      local pipe = assert(io.popen(("cd '%s' && { %s; } 2>&1; echo $?"):format(folder, line)))
+      local out = pipe:read "*a"
+      pipe:close()
+      assert.equal("0", out:match "(%d+)\n$", out)
+      return out
+    end
+    assert.equal(0, os.execute(("mkdir '%s' && cp -R --parents rockspec scripts src/runtime src/library '%s'"):format(folder, folder)))
+    run("luarocks --lua-version 5.1 --tree tree make " .. PATH)
+    run "rm -r src scripts build"
+    local code = [[require "tidemill.testing"]]
+    assert.is_true(#loaded_by(code, folder .. "/tree/share/lua/5.1/?.lua") > 20)
+    local library = run("luarocks --lua-version 5.1 --tree tree show --rock-dir tidemill"):match "[^\n]+" .. "/build/library/"
+    for _, name in ipairs { "tidemill.lua", "tidemill/window.lua", "tidemill/testing.lua", "tidemill/redis.lua" } do
+      assert.is_true(file_exists(library .. name), library .. name)
+    end
+    run "luarocks --lua-version 5.1 --tree tree remove tidemill"
+    assert.is_false(file_exists(folder .. "/tree/share/lua/5.1/tidemill.lua"))
+    os.execute(("rm -r '%s'"):format(folder))
   end)
 end)
