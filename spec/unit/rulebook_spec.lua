@@ -294,6 +294,9 @@ describe("the place of a mistake", function()
       local word, p = pointed(text)
       assert.same(want, { p.column, word }, text .. ": " .. p.message)
     end
+    local many, after = "local x = '" .. ("= "):rep(100) .. "' = 1", "return { a = = 1 } --" .. ("x"):rep(300000)
+    assert.equal(9, select(2, pointed(many)).column) -- not all of them are tried
+    assert.equal(12, select(2, pointed(after)).column) -- nor in a file of this size
     local word, p = pointed("return {\n  stream = 's',\n")
     assert.same({ nil, 3 }, { word, p.line })
   end)

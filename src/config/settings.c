@@ -32,6 +32,7 @@ enum {
     CPU_SECONDS_MOST = 2,
     DEPTH_MOST = 3, /* streams.NAME.codec */
     PATH_LEN = 256,
+    PLACES_MOST = 32, /* of a word on a line that are tried */
 };
 
 /* Where the walk stands: the keys from the outside in. */
@@ -473,9 +474,12 @@ static struct located place_of_failure(struct reading *r, lua_State *L, unsigned
         return locate_on_line(r->source, r->len, line, r->word, 0);
     snprintf(r->word, sizeof r->word, "%.*s", (int)strlen(near) - 7, near + 6);
     struct located first = locate_on_line(r->source, r->len, line, r->word, 0), place = first;
-    while (place.column > 0 && !gives_up_at(r, L, place, sentence))
+    for (int i = 0; i < PLACES_MOST && place.column > 0; i++) {
+        if (gives_up_at(r, L, place, sentence))
+            return place;
         place = locate_on_line(r->source, r->len, line, r->word, place.column);
-    return place.column > 0 ? place : first;
+    }
+    return first;
 }
 
 static int explain_failure(struct reading *r, lua_State *L, int status, struct error *error)

@@ -12,13 +12,16 @@ local place = {}
 ---@field column number
 ---@field width number
 
--- Lines with their numbers.
+-- Lines with their numbers. (Without a copy of the text: a file that is as large as the memory allows has a mistake, too.)
 local function lines_of(text)
-  local line, rest = 0, (text .. "\n"):gmatch "(.-)\r?\n"
+  local line, at = 0, 1
   return function()
-    line = line + 1
-    local one = rest()
-    return one and line, one
+    if at > #text + 1 then return nil end
+    local stop = text:find("\n", at, true) or #text + 1
+    local last = text:byte(stop - 1) == 13 and stop - 2 or stop - 1
+    local one = text:sub(at, last)
+    line, at = line + 1, stop + 1
+    return line, one
   end
 end
 
@@ -68,16 +71,21 @@ end
 
 -- ── errors of Lua ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- Of all places of `word` on the line the one at which Lua gave up: where the text up to and with it is refused in the same words.
+local PLACES_MOST = 32       -- of a word on a line that are tried
+local TEXT_MOST = 256 * 1024 -- bytes of a file of which that is asked: it is compiled once more for each place
+
+-- Of the places of `word` on the line the one at which Lua gave up: where the text up to and with it is refused in the same words.
 local function give_up_at(text, line, word)
   local begin = 1
   for _ = 2, line do begin = (text:find("\n", begin, true) or #text) + 1 end
   local stop = (text:find("\n", begin, true) or #text + 1) - 1
   local line_text = text:sub(begin, stop)
-  local _, whole = loadstring(text, "=x")
   local first, last = find_word(line_text, word)
+  if #text > TEXT_MOST then return first end
+  local _, whole = loadstring(text, "=x")
   local at = first
-  while at do
+  for _ = 1, PLACES_MOST do
+    if not at then break end
     local _, cut = loadstring(text:sub(1, begin + last - 1), "=x")
     if cut == whole then return at end
     at, last = find_word(line_text, word, at + 1)
