@@ -169,7 +169,7 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\n\nstrem = "t"', "5: unknown field `strem`; did you mean `stream`?" },
     { 'stream = "s", on_event = print,\n["on-timer"] = print', "4: unknown field `on-timer`; did you mean `on_timer`?" },
     { 'stream = "s", on_event = print, 7',
-      "2: unknown field `1`; known are name, stream, when, key, event, state, limits, time, lateness, idle, clock, window, merge, "
+      "2: unknown field `1`; known are name, stream, when, key, event, upgrade, state, limits, time, lateness, idle, clock, window, merge, "
       .. "on_event, on_timer, on_window, on_late, on_error" },
     { 'stream = "s", on_event = print,\ntime = 5', "4: `time` must be the name of a field or a function(event), it is a number" },
     { 'stream = "s", on_event = print,\nclock = "redis"',

@@ -1,32 +1,38 @@
 require "spec.support.runtime"
 local schema = require "tidemill.schema"
+local reader = require "tidemill.schema_reader"
 local value = require "tidemill.value"
 
 local int64, null, array = value.int64, value.null, value.array
 
 local function check(definition, event, texts)
-  return schema.checker(assert(schema.parse(definition)))(event, texts or false)
+  return schema.checker(assert(reader.parse(definition)))(event, texts or false)
 end
 
 describe("schemas", function()
   it("are read in the order of their names", function()
     assert.same({ { name = "a", type = "number", optional = true }, { name = "b", type = "string", optional = false } },
-      schema.parse { b = "string", a = "number?" })
+      reader.parse { b = "string", a = "number?" })
   end)
+
+  -- The only problem of a definition: its message and the path that it is at.
+  local function problem(definition)
+    local fields, problems = reader.parse(definition)
+    assert.is_nil(fields)
+    assert.equal(1, #problems, problems[2] and problems[2].message)
+    return problems[1].message, table.concat(problems[1].path, ".")
+  end
 
   it("say which type is wrong", function()
     for given, shown in pairs { strin = '"strin"', ["string ?"] = '"string ?"', ["?"] = '"?"', [""] = '""', ["string??"] = '"string??"',
       [1] = "a number", [true] = "a boolean" } do
-      local fields, reason, field = schema.parse { total = given }
-      assert.is_nil(fields)
-      assert.equal("the type of `event.total` must be string, number, integer, boolean, table or any, with ? when optional; it is "
-        .. shown, reason)
-      assert.equal("total", field)
+      assert.same({ "the type of `event.total` must be string, number, integer, boolean, table or any, with ? when optional; it is "
+        .. shown, "event.total" }, { problem { total = given } })
     end
-    assert.same({ nil, "`event` must have field names as keys" }, { schema.parse { "string" } })
-    assert.matches("^`event` must be a table", (select(2, schema.parse "string")))
-    local hostile = setmetatable({}, { __tostring = function() error "reached" end })
-    assert.matches("it is a table$", (select(2, schema.parse { x = hostile })))
+    assert.same({ "`event` must have field names as keys", "event" }, { problem { "string" } })
+    assert.matches("^`event` must be a table", (problem "string"))
+    local hostile = setmetatable({}, { __tostring = function() error "reached" end, __index = function() error "reached" end })
+    assert.matches("^`event.x` says no type", (problem { x = hostile }))
   end)
 
   local fits = {

@@ -139,7 +139,7 @@ static bool add_steps(struct folder *f)
     }
 }
 
-/* The folder and, below its lib, all folders. */
+/* The folder and, below its lib and schemas, all folders. */
 static bool add_contents(struct folder *f, const char *path, const struct steps *above)
 {
     struct steps here;
@@ -153,7 +153,7 @@ static bool add_contents(struct folder *f, const char *path, const struct steps 
     bool is_fine = true;
     while (dir != NULL && is_fine && (item = readdir(dir)) != NULL) {
         char below[PATH_MAX];
-        if (item->d_name[0] == '.' || (above == NULL && strcmp(item->d_name, "lib") != 0))
+        if (item->d_name[0] == '.' || (above == NULL && !edition_is_library_folder(item->d_name)))
             continue;
         int len = snprintf(below, sizeof below, "%s/%s", path, item->d_name);
         if (len < (int)sizeof below && stat(below, &about) == 0 && S_ISDIR(about.st_mode))

@@ -6,8 +6,11 @@ local environment = require "tidemill.environment"
 local glob = require "tidemill.glob"
 local limits = require "tidemill.limits"
 local nearest = require "tidemill.nearest"
+local outline = require "tidemill.outline"
 local schema = require "tidemill.schema"
+local schema_reader = require "tidemill.schema_reader"
 local timers = require "tidemill.timers"
+local upgrade = require "tidemill.upgrade"
 local pairs = require("tidemill.each").pairs
 
 local rulebook = {}
@@ -50,6 +53,15 @@ end
 -- A problem with one field of the rule table, at the line where the field stands.
 function Loader:field_problem(file, field, format, ...)
   self:problem(file, line_of(file.text, field) or file.rule_line, format, ...)
+end
+
+-- A problem with what has this path in the table that a file returns (outline.lua). Where the table is made of parts that stand
+-- elsewhere in the file, the last word is looked for.
+function Loader:place_problem(file, path, format, ...)
+  local line, found = outline.line(file.text, path)
+  local word = path[#path]
+  if found < #path and type(word) == "string" then line = line_of(file.text, word) or line end
+  self:problem(file, line or file.rule_line, format, ...)
 end
 
 -- Errors of Lua itself begin with "file:line: ".
@@ -96,7 +108,37 @@ function rulebook.copy_of_module(t)
   return setmetatable(copy, debug.getmetatable(t))
 end
 
--- `require` of one rule: the engine's modules, and the folder's own lib, each rule with its own copies.
+local FOLDERS = { lib = true, schemas = true }
+
+---Is this the name of a file that rules may require, relative to the folder? (Any other in a folder is nothing to us.)
+function rulebook.is_library(name)
+  return FOLDERS[name:match "^(%a+)/"] or false
+end
+
+-- The files at the top of the folder are rules, but for specs, which may lie beside theirs.
+function rulebook.is_rule(name)
+  return not name:find "/" and not name:find "_spec%.lua$"
+end
+
+local function not_found(file, name, path)
+  local names = {}
+  for library in pairs(file.libraries) do names[#names + 1] = library:gsub("%.lua$", ""):gsub("/", ".") end
+  table.sort(names)
+  local near = nearest.name(name, names)
+  local cure = path and ("what lies in the folder's %s/: there is no %s"):format(path:match "^%a+", path)
+    or "\"tidemill\", \"lib.NAME\" and \"schemas.NAME\" (a file lib/NAME.lua or schemas/NAME.lua of the rules folder)"
+  return ("module '%s' not found; a rule may require %s%s"):format(name, cure, near and ("; did you mean `%s`?"):format(near) or "")
+end
+
+-- Notes where tables stand that a schema may be made of, for messages.
+local function note_origin(file, library, result)
+  if type(result) ~= "table" then return end
+  file.origins[result] = { file = library, path = {} }
+  local event = rawget(result, "event")
+  if type(event) == "table" then file.origins[event] = { file = library, path = { "event" } } end
+end
+
+-- `require` of one rule: the engine's modules, and the folder's own lib and schemas, each rule with its own copies.
 local function requirer(file, environment_of)
   local loaded, loading, seen = {}, {}, {}
   return function(name)
@@ -106,13 +148,9 @@ local function requirer(file, environment_of)
       loaded[name] = rulebook.copy_of_module(require(name))
       return loaded[name]
     end
-    local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"
+    local path = FOLDERS[name:match "^(%a+)%.[%w_.-]+$"] and name:gsub("%.", "/") .. ".lua"
     local library = path and file.libraries[path]
-    if not library then
-      error(("module '%s' not found; a rule may require %s"):format(name, path
-        and "what lies in the folder's lib/: there is no " .. path
-        or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)"), 2)
-    end
+    if not library then error(not_found(file, name, path), 2) end
     if loading[name] then error(("module '%s' requires itself"):format(name), 2) end
     if not seen[name] then file.depends, seen[name] = file.depends .. library.text, true end -- once, also when it fails again
     local chunk, err = rulebook.compile(library.text, "@" .. library.name, environment_of())
@@ -122,6 +160,7 @@ local function requirer(file, environment_of)
     loading[name] = nil
     if not ok then error(result, 0) end
     loaded[name] = result == nil and true or result
+    note_origin(file, library, result)
     return loaded[name]
   end
 end
@@ -134,7 +173,7 @@ end
 
 function Loader:run_file(file)
   local env
-  file.depends = file.text
+  file.depends, file.origins = file.text, {}
   local print_line = function(text) self.print(file.rule_name, text) end
   env = environment.create(requirer(file, function() return env end), print_line)
   file.rule_name = file.name:gsub("%.lua$", "")
@@ -237,13 +276,58 @@ function FIELDS.key(loader, file, R, v)
   end
 end
 
-function FIELDS.event(loader, file, R, v)
-  local fields, reason, field = schema.parse(v)
-  if not fields then
-    local line = field and line_of(file.text, field) or line_of(file.text, "event") or file.rule_line
-    return loader:problem(file, line, "%s", reason)
+-- What a schema (`tidemill.schema`) says in place of the rule; nil: it says something else.
+local function read_schema(loader, file, R, v)
+  local origin = file.origins[v] or { file = file, path = { "event" } }
+  local given = copy_of(v)
+  for name in pairs(given) do
+    local text = shown(name)
+    if text ~= "event" and text ~= "upgrade" then
+      loader:place_problem(origin.file, { text }, "unknown field `%s` of a schema%s", text, nearest.hint(text, { "event", "upgrade" }))
+    end
   end
-  if #fields > 0 then R.check = schema.checker(fields) end
+  if given.event == nil then
+    loader:place_problem(origin.file, origin.path, "`event` of the schema is missing: the fields that its events have")
+  end
+  R.has_schema = true
+  return given, origin.file
+end
+
+local function read_upgrade(loader, file, source, R, v)
+  if type(v) ~= "table" then
+    return loader:place_problem(source, { "upgrade" },
+      "`upgrade` must be a table such as { [1] = function(old) return new end }, it is a %s", type(v))
+  end
+  local function report(sentence, key) loader:place_problem(source, { "upgrade", key }, "%s", sentence) end
+  local before, places = #loader.problems, {}
+  local functions = upgrade.parse(v, report)
+  if #loader.problems > before then return end
+  for version in ipairs(functions) do
+    places[version] = ("%s:%d"):format(source.name, outline.line(source.text, { "upgrade", version }) or file.rule_line)
+  end
+  R.upgrades, R.upgrade = functions, upgrade.runner(functions, places)
+end
+
+function FIELDS.event(loader, file, R, v)
+  if type(v) == "table" and getmetatable(v) == "schema" then
+    local given, source = read_schema(loader, file, R, v)
+    if given.upgrade ~= nil then read_upgrade(loader, file, source, R, given.upgrade) end
+    if given.event == nil then return end
+    v = given.event
+  end
+  local fields, problems = schema_reader.parse(v, file.origins)
+  for _, problem in ipairs(problems or {}) do
+    loader:place_problem(problem.file or file, problem.path, "%s", problem.message)
+  end
+  if fields and #fields > 0 then R.check = schema.checker(fields) end
+end
+
+function FIELDS.upgrade(loader, file, R, v)
+  if R.has_schema then
+    return loader:place_problem(file, { "upgrade" }, "`upgrade` belongs into the schema that `event` is: a rule with a schema has none "
+      .. "of its own")
+  end
+  read_upgrade(loader, file, file, R, v)
 end
 
 local STATE_FIELDS = { "ttl", "version", "migrate" }
@@ -394,7 +478,7 @@ function FIELDS.on_error(loader, file, R, v)
   R.on_error = v
 end
 
-local ORDER = { "name", "stream", "when", "key", "event", "state", "limits", "time", "lateness", "idle", "clock", "window",
+local ORDER = { "name", "stream", "when", "key", "event", "upgrade", "state", "limits", "time", "lateness", "idle", "clock", "window",
   "merge", "on_event", "on_timer", "on_window", "on_late", "on_error" }
 
 -- Where the rule table begins: the last `return` at the left margin.
@@ -474,8 +558,9 @@ function Loader:warn_in_function(file, util, f, outer)
     if not ins then break end
     local name = self.assigning[ins % 256] and util.funcuvname(f, math.floor(ins / 256) % 256)
     if name and outer[name] then
+      local source = util.funcinfo(f, pc).source
       self.warnings[#self.warnings + 1] = {
-        file = file.name, unit = self.unit.name, line = util.funcinfo(f, pc).currentline,
+        file = source and source:match "^@(.*)" or file.name, unit = self.unit.name, line = util.funcinfo(f, pc).currentline,
         message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
           .. "ctx.state"):format(name),
       }
@@ -496,6 +581,7 @@ function Loader:warn_of_locals(file, R)
   for _, name in ipairs { "when_function", "key_function", "time_function", "migrate", "merge", "on_timer", "on_window", "on_late" } do
     handlers[#handlers + 1] = R[name]
   end
+  for _, f in ipairs(R.upgrades or {}) do handlers[#handlers + 1] = f end
   for _, handler in ipairs(handlers) do
     local outer = {}
     local last = util.funcinfo(handler).linedefined and 59 or -1 -- a builtin, such as `print`, has none
@@ -527,7 +613,7 @@ rulebook.MODULES = { tidemill = true, ["tidemill.window"] = true }
 
 ---Loads all rules of a folder.
 ---@param files { name: string, text: string, libraries: table? }[]  names relative to the folder: "cart.lua",
----"lib/prices.lua"; a rule file without `libraries` (files by name) has those of the list
+---"lib/prices.lua", "schemas/order.lua"; a rule file without `libraries` (files by name) has those of the list
 ---@param options { untagged_alone: boolean, print: fun(rule: string, text: string), call: function?, on_file: function?,
 ---hash: (fun(text: string): number)? }  `call`: runs the chunk of a file as pcall does, within limits; `on_file`: called with the
 ---name of each before it is loaded; `hash`: names versions
@@ -538,7 +624,7 @@ function rulebook.load(files, options)
     limits = options.limits, hash = options.hash or hash }, Loader)
   local rules, by_name, sources, shared = {}, {}, {}, {}
   for _, file in ipairs(files) do
-    if file.name:find "^lib/" then shared[file.name] = file end
+    if rulebook.is_library(file.name) then shared[file.name] = file end
   end
   for _, file in ipairs(files) do
     sources["@" .. file.name] = true
@@ -547,7 +633,7 @@ function rulebook.load(files, options)
   end
   local seen = 0
   for _, file in ipairs(files) do
-    if not file.name:find "/" then
+    if rulebook.is_rule(file.name) then
       seen, loader.unit = seen + 1, file
       if options.on_file then options.on_file(file.name) end
       local definition = loader:run_file(file)
