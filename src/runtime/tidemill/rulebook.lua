@@ -117,7 +117,7 @@ end
 
 -- The files at the top of the folder are rules, but for specs, which may lie beside theirs.
 function rulebook.is_rule(name)
-  return not name:find "/" and not name:find "_spec%.lua$"
+  return not name:find "/" and not name:find "._spec%.lua$"
 end
 
 local function not_found(file, name, path)
