@@ -39,7 +39,8 @@ describe("an outline", function()
   end
 
   it("reads any text to its end", function()
-    for _, text in ipairs { "", "{", "}", ")))", "[[", "--[==[", "'", "'\\", "return", "return { a = { b = ", "end end until", "[1", "a =" } do
+    for _, text in ipairs { "", "{", "}", ")))", "[[", "--[==[", "'", "'\\", "return", "return { a = { b = ", "end end until",
+      "[1", "a =" } do
       assert.same({ nil, 0 }, { outline.line(text, { "x" }) })
     end
     assert.same({ 1, 2 }, { outline.line("return { a = { b = ", { "a", "b" }) })

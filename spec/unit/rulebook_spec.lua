@@ -343,8 +343,8 @@ describe("require", function()
     assert.equal("r.lua:1: module 'schemas.oder' not found; a rule may require what lies in the folder's schemas/: there is no "
       .. "schemas/oder.lua; did you mean `schemas.order`?", (function()
         files["r.lua"] = 'require "schemas.oder" ' .. RULE
-        local problem = load(files).problems[1]
-        return ("%s:%d: %s"):format(problem.file, problem.line, problem.message)
+        local first = load(files).problems[1]
+        return ("%s:%d: %s"):format(first.file, first.line, first.message)
       end)())
   end)
 
@@ -375,7 +375,7 @@ return require("tidemill").schema {
       ["schemas/address.lua"] = 'return require("tidemill").schema {\n  event = {\n    city = { "string",\n defalt = 1 },\n  },\n}',
     }
     local lines = {}
-    for n, p in ipairs(book.problems) do lines[n] = ("%s:%d %s"):format(p.file, p.line, p.message:match "^[^;]*"):sub(1, 60) .. " " .. p.unit end
+    for n, p in ipairs(book.problems) do lines[n] = ("%s:%d %s"):format(p.file, p.line, p.message):sub(1, 60) .. " " .. p.unit end
     assert.same({
       "schemas/address.lua:4 unknown attribute `defalt` of `event.a r.lua",
       "schemas/order.lua:4 the type of `event.user` must be string, r.lua",
@@ -387,7 +387,7 @@ return require("tidemill").schema {
   end)
 
   it("tells the mistakes in fields that stand apart from the rule table at their line", function()
-    local list = problems('local fields = {\n  note = { "string", optinal = true },\n}\nreturn { stream = "s", on_event = print, event = fields }')
+    local list = problems('local fields = {\n  note = { "string", optinal = true },\n}\nreturn { ' .. WHOLE .. " event = fields }")
     assert.same({ "r.lua:2: unknown attribute `optinal` of `event.note`; did you mean `optional`?" }, list)
   end)
 

@@ -126,7 +126,8 @@ local function pick(list) return list[draw(#list)] end
 local function maybe(percent) return draw(100) <= percent end
 
 local GOOD = {
-  string = { "a", "b", "12", "" }, number = { 0, -1.5, 12, value.int64 "9007199254740993" }, integer = { 1, -7, value.int64 "-9007199254740993" },
+  string = { "a", "b", "12", "" }, number = { 0, -1.5, 12, value.int64 "9007199254740993" },
+  integer = { 1, -7, value.int64 "-9007199254740993" },
   boolean = { true, false }, any = { 1, "a", true },
 }
 local ENUMS = { string = { "a", "b", "1" }, number = { 1, 1.5, 12 }, integer = { 1, 12 }, boolean = { true }, any = { "a", 1, true, 12 } }

@@ -165,7 +165,8 @@ describe("schemas", function()
   it("take the text of plain fields for one of the values that it means", function()
     local definition = { n = { "integer", enum = { 1, 2 } }, k = { enum = { "add", 3, true } }, s = { "string", enum = { "1" } } }
     for _, case in ipairs { { { n = "2", k = "3", s = "1" }, { n = 2, k = 3, s = "1" } },
-      { { n = "1", k = "add", s = "1" }, { n = 1, k = "add", s = "1" } }, { { n = "+1", k = "true", s = "1" }, { n = 1, k = true, s = "1" } } } do
+      { { n = "1", k = "add", s = "1" }, { n = 1, k = "add", s = "1" } },
+      { { n = "+1", k = "true", s = "1" }, { n = 1, k = true, s = "1" } } } do
       assert.is_nil(check(definition, case[1], true))
       assert.same(case[2], case[1])
     end
@@ -285,7 +286,8 @@ describe("schemas", function()
       "event.f.enum" },
     { { "string", default = 5 }, "the default of `event.f` does not fit: field 'f' must be a string, it is a number (5)",
       "event.f.default" },
-    { { "string", enum = { "a" }, default = "b" }, "the default of `event.f` does not fit: field 'f' must be \"a\", it is a string (\"b\")",
+    { { "string", enum = { "a" }, default = "b" },
+      "the default of `event.f` does not fit: field 'f' must be \"a\", it is a string (\"b\")",
       "event.f.default" },
     { { fields = { a = "string" }, default = {} }, "the default of `event.f` does not fit: field 'f.a' must be a string, it is missing",
       "event.f.default" },

@@ -138,7 +138,8 @@ for _, way in ipairs(WAYS) do
     it("runs behind `when` and `time`, which see the event as it came, and in front of schema and key", function()
       local kit = prepared {
         head = "when = function(event) return event.uid ~= nil and event.user == nil end, time = 'ts',",
-        one = "function(old) return { user = old.uid, cents = 100, ts = 'no time' } end", key = "function(event) return event.user .. event.v end",
+        one = "function(old) return { user = old.uid, cents = 100, ts = 'no time' } end",
+        key = "function(event) return event.user .. event.v end",
         body = "event.key, event.now = ctx.key, ctx.now",
       }
       kit:event("s", { uid = "a", ts = 1700000000 })
@@ -251,7 +252,8 @@ describe("an upgrade", function()
   end)
 
   it("does not share what it makes between rules", function()
-    local rule = 'return { stream = "s", event = require "schemas.o", on_event = function(e, ctx) e.list.n = ctx.id ctx.emit("out", e) end }'
+    local rule = 'return { stream = "s", event = require "schemas.o",\n'
+      .. 'on_event = function(e, ctx) e.list.n = ctx.id ctx.emit("out", e) end }'
     local kit = testing.load { ["a.lua"] = rule, ["b.lua"] = rule, ["schemas/o.lua"] =
       'return require("tidemill").schema { event = { list = { "table", default = {} } }, upgrade = { [1] = function(o) return o end } }' }
     kit:events("s", { { x = 1 }, { x = 2 } })

@@ -124,8 +124,8 @@ end
 local Kit = {}
 Kit.__index = Kit
 
----Loads a rule file (with the `lib` and `schemas` beside it), a folder of rules, or texts by file name. Mistakes in the rules raise, with all
----that `tidemill check` would say.
+---Loads a rule file (with the `lib` and `schemas` beside it), a folder of rules, or texts by file name. Mistakes in the rules
+---raise, with all that `tidemill check` would say.
 ---@param what string|table<string, string>
 ---@param options? tidemill.testing.options
 ---@return tidemill.testing.kit
