@@ -80,7 +80,8 @@ describe("an upgrade", function()
       "{ a = { list = %s } }", "{ a = { 'any', default = %s } }", "{ a = { 'any', renamed = %s } }" } do
       local text = event:find("%s", 1, true) and event:format(trap:format "{}") or trap:format(event)
       pcall(testing.load, { ["rule.lua"] = attack.rule("", "", "event = " .. text .. ",") }) -- comes back, whatever it says
-      pcall(testing.load, { ["rule.lua"] = attack.rule("", "", "event = tidemill.schema(" .. trap:format("{ event = " .. text .. " }") .. "),") })
+      local whole = "event = tidemill.schema(" .. trap:format("{ event = " .. text .. " }") .. "),"
+      pcall(testing.load, { ["rule.lua"] = attack.rule("", "", whole) })
     end
     for _, text in ipairs { trap:format "{}", trap:format "{ print }", "{ " .. trap:format "{}" .. " }" } do
       pcall(testing.load, { ["rule.lua"] = attack.rule("", "", "upgrade = " .. text .. ",") })

@@ -34,15 +34,27 @@ describe("an outline", function()
     it("finds " .. path, function()
       local words = {}
       for word in path:gmatch "[^.]+" do words[#words + 1] = tonumber(word) or word end
-      assert.same(expected, { outline.line(TEXT, words) })
+      local place, found = outline.place(TEXT, words)
+      assert.same(expected, { place and place.line, found })
     end)
   end
+
+  it("knows the columns of a key, as it is written", function()
+    for path, expected in pairs { event = { 8, 3, 9 }, a = { 9, 5, 1 }, optinal = { 11, 7, 7 }, sku = { 13, 7, 3 } } do
+      local whole = { event = { "event" }, a = { "event", "a" }, optinal = { "event", "note", "optinal" },
+        sku = { "event", "items", "list", "fields", "sku" } }
+      local place = outline.place(TEXT, whole[path])
+      assert.same(expected, { place.line, place.column, place.width })
+    end
+    local number = outline.place(TEXT, { "upgrade", 2 })
+    assert.same({ 18, 5, 3 }, { number.line, number.column, number.width })
+  end)
 
   it("reads any text to its end", function()
     for _, text in ipairs { "", "{", "}", ")))", "[[", "--[==[", "'", "'\\", "return", "return { a = { b = ", "end end until",
       "[1", "a =" } do
-      assert.same({ nil, 0 }, { outline.line(text, { "x" }) })
+      assert.same({ nil, 0 }, { outline.place(text, { "x" }) })
     end
-    assert.same({ 1, 2 }, { outline.line("return { a = { b = ", { "a", "b" }) })
+    assert.same({ { line = 1, column = 16, width = 1 }, 2 }, { outline.place("return { a = { b = ", { "a", "b" }) })
   end)
 end)

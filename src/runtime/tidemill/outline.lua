@@ -1,5 +1,5 @@
--- outline.lua: on which line of a file something stands in the table that the file returns, for messages. Never runs anything: it
--- reads the text, as far as braces, keys and blocks go.
+-- outline.lua: where in a file something stands in the table that the file returns, for messages. Never runs anything: it reads the
+-- text, as far as braces, keys and blocks go.
 local outline = {}
 
 local OPENS = { ["function"] = true, ["if"] = true, ["do"] = true, ["repeat"] = true } -- `while` and `for` have their `do`
@@ -20,17 +20,20 @@ local function behind_text(source, at)
   return place
 end
 
--- A key of a table with its `=` at `at`: the key, and the place of its end.
+-- A key of a table that begins at `at`: the key, how many bytes it takes, and where its `=` is.
 local function key_at(source, at)
-  local name, stop = source:match("^([%a_][%w_]*)%s*()=%f[^=]", at)
-  if name then return name, stop end
-  local quote, quoted, behind = source:match("^%[%s*([\"'])([^\n\"']*)%1%s*%]%s*()=%f[^=]", at)
-  if quote then return quoted, behind end
-  local number, last = source:match("^%[%s*(%d+)%s*%]%s*()=%f[^=]", at)
-  return tonumber(number), last
+  local name, stop, equals = source:match("^([%a_][%w_]*)()%s*()=%f[^=]", at)
+  if name then return name, stop - at, equals end
+  local _, quoted
+  _, quoted, stop, equals = source:match("^%[%s*([\"'])([^\n\"']*)%1%s*%]()%s*()=%f[^=]", at)
+  if quoted then return quoted, stop - at, equals end
+  local number
+  number, stop, equals = source:match("^%[%s*(%d+)%s*%]()%s*()=%f[^=]", at)
+  if number then return tonumber(number), stop - at, equals end
+  return nil
 end
 
--- Calls visit(key, at, keys, depth) for each key of a table, with the `depth` keys that it lies below.
+-- Calls visit(key, at, width, keys, depth) for each key of a table, with the `depth` keys that it lies below.
 local function walk(source, at, visit)
   local keys, depth, frames, blocks, pending = {}, 0, {}, 0, nil
   local function close()
@@ -41,16 +44,16 @@ local function walk(source, at, visit)
   while at <= #source do
     local text_end = behind_text(source, at)
     local letter = source:sub(at, at)
-    local key, key_end = nil, nil
-    if not text_end then key, key_end = key_at(source, at) end
+    local key, width, equals = nil, nil, nil
+    if not text_end then key, width, equals = key_at(source, at) end
     if text_end then
       at = text_end + 1
     elseif key then
       if blocks == 0 then
-        visit(key, at, keys, depth)
+        visit(key, at, width, keys, depth)
         pending = key
       end
-      at = key_end + 1
+      at = equals + 1
     elseif letter:find "[%a_]" then
       local word = source:match("^[%w_]+", at)
       if OPENS[word] then
@@ -84,22 +87,23 @@ local function words_met(path, key, keys, depth)
   return depth + 1
 end
 
-local function line_at(source, at) return select(2, source:sub(1, at - 1):gsub("\n", "\n")) + 1 end
-
----The line of what has this path in the table that the file returns at its end, such as { "event", "note", "optional" }; the keys of
----a list of functions are numbers. Also how many words of the path were found, the line is that of the last one of them.
+---Where what has this path stands in the table that the file returns at its end, such as { "event", "note", "optional" }; the keys
+---of a list of functions are numbers. Also how many words of the path were found: the place is that of the last one of them.
 ---@param source string
 ---@param path (string|number)[]
----@return number|nil line, number found
-function outline.line(source, path)
+---@return { line: number, column: number, width: number }|nil place, number found
+function outline.place(source, path)
   local start = 1
   for at in ("\n" .. source):gmatch "\n()return%f[^%w_]" do start = at - 1 end
-  local most, place = 0, nil
-  walk(source, start, function(key, at, keys, depth)
+  local most, first, bytes = 0, nil, nil
+  walk(source, start, function(key, at, width, keys, depth)
     local met = words_met(path, key, keys, depth)
-    if met > most then most, place = met, at end
+    if met > most then most, first, bytes = met, at, width end
   end)
-  return place and line_at(source, place), most
+  if not first then return nil, 0 end
+  local before, lines = source:sub(1, first - 1), 0
+  for _ in before:gmatch "\n" do lines = lines + 1 end
+  return { line = lines + 1, column = #before:match "[^\n]*$" + 1, width = bytes }, most
 end
 
 return outline

@@ -55,13 +55,17 @@ function Loader:field_problem(file, field, format, ...)
   self:problem(file, line_of(file.text, field) or file.rule_line, format, ...)
 end
 
--- A problem with what has this path in the table that a file returns (outline.lua). Where the table is made of parts that stand
+-- The line of what has this path in the table that a file returns (outline.lua). Where the table is made of parts that stand
 -- elsewhere in the file, the last word is looked for.
-function Loader:place_problem(file, path, format, ...)
-  local line, found = outline.line(file.text, path)
+local function line_of_path(file, path)
+  local place, found = outline.place(file.text, path)
   local word = path[#path]
-  if found < #path and type(word) == "string" then line = line_of(file.text, word) or line end
-  self:problem(file, line or file.rule_line, format, ...)
+  local apart = found < #path and type(word) == "string" and line_of(file.text, word)
+  return apart or (place and place.line) or file.rule_line or 1
+end
+
+function Loader:path_problem(file, path, format, ...)
+  self:problem(file, line_of_path(file, path), format, ...)
 end
 
 -- Errors of Lua itself begin with "file:line: ".
@@ -283,27 +287,27 @@ local function read_schema(loader, file, R, v)
   for name in pairs(given) do
     local text = shown(name)
     if text ~= "event" and text ~= "upgrade" then
-      loader:place_problem(origin.file, { text }, "unknown field `%s` of a schema%s", text, nearest.hint(text, { "event", "upgrade" }))
+      loader:path_problem(origin.file, { text }, "unknown field `%s` of a schema%s", text, nearest.hint(text, { "event", "upgrade" }))
     end
   end
   if given.event == nil then
-    loader:place_problem(origin.file, origin.path, "`event` of the schema is missing: the fields that its events have")
+    loader:path_problem(origin.file, origin.path, "`event` of the schema is missing: the fields that its events have")
   end
   R.has_schema = true
   return given, origin.file
 end
 
-local function read_upgrade(loader, file, source, R, v)
+local function read_upgrade(loader, source, R, v)
   if type(v) ~= "table" then
-    return loader:place_problem(source, { "upgrade" },
+    return loader:path_problem(source, { "upgrade" },
       "`upgrade` must be a table such as { [1] = function(old) return new end }, it is a %s", type(v))
   end
-  local function report(sentence, key) loader:place_problem(source, { "upgrade", key }, "%s", sentence) end
+  local function report(sentence, key) loader:path_problem(source, { "upgrade", key }, "%s", sentence) end
   local before, places = #loader.problems, {}
   local functions = upgrade.parse(v, report)
   if #loader.problems > before then return end
   for version in ipairs(functions) do
-    places[version] = ("%s:%d"):format(source.name, outline.line(source.text, { "upgrade", version }) or file.rule_line)
+    places[version] = ("%s:%d"):format(source.name, line_of_path(source, { "upgrade", version }))
   end
   R.upgrades, R.upgrade = functions, upgrade.runner(functions, places)
 end
@@ -311,23 +315,23 @@ end
 function FIELDS.event(loader, file, R, v)
   if type(v) == "table" and getmetatable(v) == "schema" then
     local given, source = read_schema(loader, file, R, v)
-    if given.upgrade ~= nil then read_upgrade(loader, file, source, R, given.upgrade) end
+    if given.upgrade ~= nil then read_upgrade(loader, source, R, given.upgrade) end
     if given.event == nil then return end
     v = given.event
   end
   local fields, problems = schema_reader.parse(v, file.origins)
   for _, problem in ipairs(problems or {}) do
-    loader:place_problem(problem.file or file, problem.path, "%s", problem.message)
+    loader:path_problem(problem.file or file, problem.path, "%s", problem.message)
   end
   if fields and #fields > 0 then R.check = schema.checker(fields) end
 end
 
 function FIELDS.upgrade(loader, file, R, v)
   if R.has_schema then
-    return loader:place_problem(file, { "upgrade" }, "`upgrade` belongs into the schema that `event` is: a rule with a schema has none "
+    return loader:path_problem(file, { "upgrade" }, "`upgrade` belongs into the schema that `event` is: a rule with a schema has none "
       .. "of its own")
   end
-  read_upgrade(loader, file, file, R, v)
+  read_upgrade(loader, file, R, v)
 end
 
 local STATE_FIELDS = { "ttl", "version", "migrate" }
