@@ -212,7 +212,8 @@ describe("a schema that rules share", function()
   end)
 
   it("that is broken keeps the rules that use it as they were, and says where", function()
-    e = engine.start { server = server, rules = { ["a.lua"] = OTHER, ["b.lua"] = USES, ["c.lua"] = USES, ["schemas/order.lua"] = schema '{ n = "number" }' } }
+    e = engine.start { server = server, rules = { ["a.lua"] = OTHER, ["b.lua"] = USES, ["c.lua"] = USES,
+      ["schemas/order.lua"] = schema '{ n = "number" }' } }
     e:wait_owner()
     local at = version "b"
     write("schemas/order.lua", schema '{\n n = { "number", optinal = true } }')
