@@ -321,6 +321,20 @@ describe("schemas", function()
     end)
   end
 
+  it("may have 10,000 fields, with all that a field can have, and no more", function()
+    local fields, below = {}, { a = "number" }
+    for n = 1, 10000 do fields["f" .. n] = { fields = below, optional = true, renamed = { "old" .. n, "older" .. n } } end
+    fields.f10000.default = { a = 1 }
+    local event = { inner = {} }
+    for _, definition in ipairs { fields, { inner = { fields = fields } } } do
+      assert.is_nil(check(definition, event))
+    end
+    assert.same({ 1, 1 }, { event.f10000.a, event.inner.f10000.a })
+    fields.one = "string"
+    assert.same({ "`event` has more than 10000 fields", "event" }, { problem(fields) })
+    assert.same({ "`event.inner` has more than 10000 fields", "event.inner.fields" }, { problem { inner = { fields = fields } } })
+  end)
+
   it("refuse a name that two fields have had", function()
     assert.same({ "`event.a` cannot be renamed from `b`: that is a field of its own", "event.a.renamed" },
       { problem { a = { "string", renamed = "b" }, b = "string?" } })

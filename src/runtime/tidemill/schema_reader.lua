@@ -18,6 +18,7 @@ for _, name in ipairs(ATTRIBUTES) do IS_ATTRIBUTE[name] = true end
 
 local DEPTH = 64 -- of maps and lists in each other, and of a default
 local ELEMENTS = 10000 -- of a default
+local FIELDS = 10000 -- of a map: a function of Lua has room for so many
 
 local TYPES = "string, number, integer, boolean, table or any, with ? when optional"
 
@@ -259,6 +260,7 @@ function Reading:fields(place, given, depth)
       list[#list + 1] = self:field(below(place, place.shown .. "." .. name, name), name, definition, depth)
     end
   end
+  if #list > FIELDS then self:problem(place, "`%s` has more than %d fields", place.shown, FIELDS) end
   table.sort(list, function(one, other) return one.name < other.name end)
   self:check_names(place, list)
   self.read[given], self.is_open[given] = list, nil
