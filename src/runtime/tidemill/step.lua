@@ -121,7 +121,7 @@ local WHEN_FUNCTION = [[
     mark.rule = 0
     return
   end]]
--- An event of the newest version, %d, costs no more than the look.
+-- An event of the newest version costs no more than this look.
 local UPGRADE = [[
   if event.v ~= %d then
     local why
