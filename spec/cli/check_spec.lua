@@ -139,6 +139,14 @@ rules/cart.lua:4: unknown field `strem`; did you mean `stream`?
       assert.equal('"\\\1\\xc8\n€', list[1].message)
     end)
 
+    it("has a mistake once that several rules have", function()
+      for _, name in ipairs { "a.lua", "b.lua", "c.lua" } do rule(name, 'require "lib.x"\n' .. RULE) end
+      rule("lib/x.lua", "\nlocal y = nowhere\n")
+      local list = check_json()
+      assert.same({ 1, "rules/lib/x.lua", 2 }, { #list, list[1].file, list[1].line })
+      assert.equal(1, select(2, select(2, check()):gsub("unknown global", "")))
+    end)
+
     it("fails when it cannot be written", function()
       rule("a.lua", RULE)
       assert.equal(1, (program.shell('"$tidemill" check --format json > /dev/full', { folder = folder })))

@@ -53,6 +53,17 @@ describe("README.md", function()
     assert.same({ 0, "", "" }, { code, out, err })
   end)
 
+  it("has a schema that makes new events of old ones", function()
+    local kit = testing.load {
+      ["rule.lua"] = [[return { stream = "order", event = require "schemas.order", key = function(e) return e.customer.id end,
+        on_event = function(event, ctx) ctx.emit("out", event) end }]],
+      ["schemas/order.lua"] = block("lua", "tidemill%.schema"),
+    }
+    kit:event("order", { uid = "u1", cents = 1250 })
+    assert.same({}, kit:letters())
+    assert.same({ v = 2, customer = { id = "u1" }, total = 12.5, currency = "EUR" }, kit:effects()[1].fields)
+  end)
+
   it("has a ring that counts", function()
     local kit = testing.load { ["ring.lua"] = ([[
       local tidemill = require "tidemill"

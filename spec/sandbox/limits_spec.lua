@@ -153,19 +153,21 @@ describe("the time limit", function()
     e:stop()
   end)
 
-  it("also holds in `when` and `key`, and without a state", function()
+  it("also holds in `when`, `key` and `upgrade`, and without a state", function()
     engine.flood(server, "s", 3)
     start({
       ["a.lua"] = rule("ctx.redis.rpush('a', event.n)", "", "when = function(event) while event.n == 2 do end return true end,"),
       ["b.lua"] = rule("ctx.redis.rpush('b', event.n)", "", "key = function(event) while event.n == 2 do end return 'k' end,"),
       ["c.lua"] = rule("ctx.redis.rpush('c', event.n) while event.n == 2 do end"),
+      ["d.lua"] = rule("ctx.redis.rpush('d', event.n)", "",
+        "upgrade = { [1] = function(old) while old.n == 2 do pcall(function() while true do end end) end return old end },"),
     }, { limits = { rule_ms = 10 } })
     e:wait_position("s", "1-3")
     e:wait_done()
     local seen = {}
     for _, letter in ipairs(e:letters()) do seen[#seen + 1] = letter.rule .. " " .. letter.reason .. " " .. letter.id end
-    assert.same({ "a time 1-2", "b time 1-2", "c time 1-2" }, seen)
-    for _, name in ipairs { "a", "b", "c" } do assert.same({ "1", "3" }, server:call("LRANGE", name, 0, -1)) end
+    assert.same({ "a time 1-2", "b time 1-2", "c time 1-2", "d time 1-2" }, seen)
+    for _, name in ipairs { "a", "b", "c", "d" } do assert.same({ "1", "3" }, server:call("LRANGE", name, 0, -1)) end
   end)
 
   it("stops handlers that wait for Redis, also those that ask for ever, but charges nobody for waiting", function()

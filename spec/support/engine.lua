@@ -54,6 +54,7 @@ function engine.folder(options)
   local folder = files.temp_folder()
   files.make_folder(folder .. "/rules/lib")
   for name, text in pairs(options.rules or {}) do
+    files.make_folder((folder .. "/rules/" .. name):match "^(.*)/")
     files.write_file(folder .. "/rules/" .. name, text)
   end
   files.write_file(folder .. "/settings.lua", options.settings_text or settings_text(options.settings))

@@ -50,11 +50,13 @@ end
 describe("an edition", function()
   header.load("src/base/buf.h")
 
-  it("is read from a folder: rules at the top, libraries at any depth below lib", function()
+  it("is read from a folder: rules at the top, libraries at any depth below lib and schemas", function()
     local e = read(folder_of { ["b.lua"] = "B", ["a.lua"] = "", ["lib/x.lua"] = "X\0", ["lib/deep/y.lua"] = "Y",
+      ["schemas/order.lua"] = "O", ["schemas/deep/x_spec.lua"] = "S", ["b_spec.lua"] = "no", ["_spec.lua"] = "whole",
       ["other/no.lua"] = "no", ["readme.txt"] = "no", [".hidden.lua"] = "no", ["lib/.#x.lua"] = "no", [".lua"] = "no" })
-    local libraries = { ["lib/x.lua"] = "X\0", ["lib/deep/y.lua"] = "Y" }
-    assert.same({ { "a.lua", "", libraries, false }, { "b.lua", "B", libraries, false } }, shown(e))
+    local libraries = { ["lib/x.lua"] = "X\0", ["lib/deep/y.lua"] = "Y", ["schemas/order.lua"] = "O", ["schemas/deep/x_spec.lua"] = "S" }
+    assert.same({ { "_spec.lua", "whole", libraries, false }, { "a.lua", "", libraries, false }, { "b.lua", "B", libraries, false } },
+      shown(e))
     assert.equal(e.units[0].libraries, e.units[1].libraries) -- shared
   end)
 

@@ -83,6 +83,7 @@ describe("a rulebook", function()
   it("says that a folder has no rules", function()
     assert.same({ { file = "", unit = "", line = 0, message = "there are no rules: no file ends with .lua" } }, load({}).problems)
     assert.equal(1, #load({ ["lib/x.lua"] = "return 1" }).problems)
+    assert.equal(1, #load({ ["schemas/x.lua"] = "return 1", ["r_spec.lua"] = "error 'a spec is no rule'" }).problems)
     assert.equal(1, #load({ ["deeper/x.lua"] = RULE }).problems)
   end)
 
@@ -149,6 +150,34 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\nevent = {\n total = "nmber" }',
       "5: the type of `event.total` must be string, number, integer, boolean, "
       .. "table or any, with ? when optional; it is \"nmber\"; did you mean \"number\"?" },
+    { 'stream = "s", on_event = print,\nevent = {\n note = { "string",\n optinal = true } }',
+      "6: unknown attribute `optinal` of `event.note`; did you mean `optional`?" },
+    { 'stream = "s", on_event = print,\nevent = {\n a = { "string", optional = true },\n b = { "string", optional = 1 } }',
+      "6: `optional` of `event.b` must be true or false, it is a number" },
+    { 'stream = "s", on_event = print,\nevent = { b = "string", a = { list = { fields = {\n b = "strin" } } } }',
+      "5: the type of `event.a[].b` must be string, number, integer, boolean, table or any, with ? when optional; it is \"strin\"; did you mean \"string\"?" },
+    { 'stream = "s", on_event = print,\nevent = { c = { "string",\n enum = { "EUR" },\n default = "USD" } }',
+      "6: the default of `event.c` does not fit: field 'c' must be \"EUR\", it is a string (\"USD\")" },
+    { 'stream = "s", on_event = print,\nupgrade = 5', "4: `upgrade` must be a table such as { [1] = function(old) return new end }, "
+      .. "it is a number" },
+    { 'stream = "s", on_event = print,\nupgrade = {\n[1] = print,\n[3] = print }',
+      "4: `upgrade[2]` is missing: events of version 2 could not become those of version 4" },
+    { 'stream = "s", on_event = print,\nupgrade = {\n[2] = print }',
+      "4: `upgrade[1]` is missing: events of version 1 could not become those of version 3" },
+    { 'stream = "s", on_event = print,\nupgrade = { [1] = print,\n[2] = "x" }',
+      "5: `upgrade[2]` must be a function(old) that returns the event as version 3 has it, it is a string" },
+    { 'stream = "s", on_event = print,\nupgrade = { [1] = print,\n[1.5] = print }',
+      "4: `upgrade` has the key `1.5`; its keys are the versions that it upgrades from: 1, 2 and so on" },
+    { 'stream = "s", on_event = print,\nupgrade = { [1] = print,\none = print }',
+      "5: `upgrade` has the key `one`; its keys are the versions that it upgrades from: 1, 2 and so on" },
+    { 'stream = "s", on_event = print,\nupgrade = { [1e9] = print }',
+      "4: `upgrade` has the key `1000000000`; its keys are the versions that it upgrades from: 1, 2 and so on" },
+    { 'stream = "s", on_event = print,\nevent = tidemill.schema {\n event = { a = "string" },\n evnt = {} }',
+      "6: unknown field `evnt` of a schema; did you mean `event`?" },
+    { 'stream = "s", on_event = print,\nevent = tidemill.schema {}',
+      "4: `event` of the schema is missing: the fields that its events have" },
+    { 'stream = "s", on_event = print,\nevent = tidemill.schema { event = {} },\nupgrade = {}',
+      "5: `upgrade` belongs into the schema that `event` is: a rule with a schema has none of its own" },
     { 'stream = "s", on_event = print,\nstate = 5', "4: `state` must be a table such as { ttl = \"8d\" }" },
     { 'stream = "s", on_event = print,\nstate = {\n tll = 5 }', "5: unknown field `state.tll`; did you mean `ttl`?" },
     { 'stream = "s", on_event = print,\nstate = { ttl = "8x" }',
@@ -174,7 +203,7 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\n\nstrem = "t"', "5: unknown field `strem`; did you mean `stream`?" },
     { 'stream = "s", on_event = print,\n["on-timer"] = print', "4: unknown field `on-timer`; did you mean `on_timer`?" },
     { 'stream = "s", on_event = print, 7',
-      "2: unknown field `1`; known are name, stream, when, key, event, state, limits, time, lateness, idle, clock, window, merge, "
+      "2: unknown field `1`; known are name, stream, when, key, event, upgrade, state, limits, time, lateness, idle, clock, window, merge, "
       .. "on_event, on_timer, on_window, on_late, on_error" },
     { 'stream = "s", on_event = print,\ntime = 5', "4: `time` must be the name of a field or a function(event), it is a number" },
     { 'stream = "s", on_event = print,\nclock = "redis"',
@@ -275,6 +304,7 @@ describe("the place of a mistake", function()
       ['stream = "s", on_event = print, state = { tll = 5 }'] = "tll",
       ['stream = "s", on_event = print, limits = { efects = 5 }'] = "efects",
       ['on_event = print'] = "return",
+      ['stream = "s", on_event = print, ["a\0b"] = 1'] = "a\0b",
     } do
       assert.equal(word, (pointed("return {\n" .. lines .. "\n}")), lines)
     end
@@ -394,6 +424,75 @@ describe("require", function()
       assert.matches("^r.lua:1: module '" .. name:gsub("%p", "%%%0") .. "' not found; a rule may require ", list[1])
     end
     assert.matches("expects the name of a module", problems("require(5)")[1])
+  end)
+
+  it("finds schemas, and names the nearest of what is not there", function()
+    local files = {
+      ["r.lua"] = 'local order = require "schemas.order"\nreturn { stream = "s", on_event = print, event = order }',
+      ["schemas/order.lua"] = [[
+        return require("tidemill").schema {
+          event = { user = "string", address = { fields = require("schemas.parts.address").event } },
+          upgrade = { [1] = function(old) return old end },
+        }]],
+      ["schemas/parts/address.lua"] = 'return require("tidemill").schema { event = { city = "string" } }',
+    }
+    local book = load(files)
+    assert.same({}, book.problems)
+    assert.equal("field 'address.city' must be a string, it is missing", book.rules[1].check({ user = "u", address = {} }, false))
+    assert.equal(1, #book.rules[1].upgrades)
+    assert.is_true(book.sources["@schemas/order.lua"])
+    local before = book.rules[1].version
+    files["schemas/parts/address.lua"] = 'return require("tidemill").schema { event = { city = "string?" } }'
+    assert.not_equal(before, load(files).rules[1].version)
+    assert.equal("r.lua:1: module 'schemas.oder' not found; a rule may require what lies in the folder's schemas/: there is no "
+      .. "schemas/oder.lua; did you mean `schemas.order`?", (function()
+        files["r.lua"] = 'require "schemas.oder" ' .. RULE
+        local first = load(files).problems[1]
+        return ("%s:%d: %s"):format(first.file, first.line, first.message)
+      end)())
+  end)
+
+  it("gives each rule its own copy of a schema", function()
+    local text = 'local o = require "schemas.o" o.event.a = o.event.a .. "?" return { stream = "s", on_event = print, event = o }'
+    local book = load { ["a.lua"] = text, ["b.lua"] = text,
+      ["schemas/o.lua"] = 'return require("tidemill").schema { event = { a = "string" } }' }
+    assert.same({}, book.problems)
+    for _, R in ipairs(book.rules) do assert.is_nil(R.check({}, false)) end
+  end)
+
+  it("tells the mistakes of a schema at its own line", function()
+    local book = load {
+      ["r.lua"] = 'local s = require "schemas.order"\nreturn { stream = "s", on_event = print, event = s }',
+      ["schemas/order.lua"] = [[
+-- event = { user
+return require("tidemill").schema {
+  event = {
+    user = "strin",
+    address = { fields = require("schemas.address").event },
+    city = { "string", renamd = "town" },
+  },
+  upgrade = {
+    [1] = function(old) local event = { user = 1 } return event end,
+    [2] = 5,
+  },
+}]],
+      ["schemas/address.lua"] = 'return require("tidemill").schema {\n  event = {\n    city = { "string",\n defalt = 1 },\n  },\n}',
+    }
+    local lines = {}
+    for n, p in ipairs(book.problems) do lines[n] = ("%s:%d %s"):format(p.file, p.line, p.message):sub(1, 60) .. " " .. p.unit end
+    assert.same({
+      "schemas/address.lua:4 unknown attribute `defalt` of `event.a r.lua",
+      "schemas/order.lua:4 the type of `event.user` must be string, r.lua",
+      "schemas/order.lua:6 unknown attribute `renamd` of `event.cit r.lua",
+      "schemas/order.lua:10 `upgrade[2]` must be a function(old) th r.lua",
+    }, lines)
+    book = load { ["r.lua"] = 'require "schemas.x" ' .. RULE, ["schemas/x.lua"] = "\nlocal y = nil + 1" }
+    assert.same({ "schemas/x.lua", 2 }, { book.problems[1].file, book.problems[1].line })
+  end)
+
+  it("tells the mistakes in fields that stand apart from the rule table at their line", function()
+    local list = problems('local fields = {\n  note = { "string", optinal = true },\n}\nreturn { ' .. WHOLE .. " event = fields }")
+    assert.same({ "r.lua:2: unknown attribute `optinal` of `event.note`; did you mean `optional`?" }, list)
   end)
 
   it("tells a circle, and does not take a failure for one", function()

@@ -25,6 +25,18 @@ describe("testing.load", function()
     return path
   end
 
+  it("passes over specs that lie beside their rules, and reads schemas", function()
+    local rule = 'return { stream = "s", event = require "schemas.deep.o", on_event = function() end }'
+    local path = folder { ["a.lua"] = rule, ["a_spec.lua"] = "error 'no rule'", ["schemas/deep/o.lua"] =
+      'return require("tidemill").schema { event = { n = "number" } }' }
+    for _, what in ipairs { path, path .. "/a.lua" } do
+      local kit = testing.load(what)
+      assert.equal(1, #kit.rules)
+      kit:event("s", {})
+      assert.equal("schema", kit:letters()[1].reason)
+    end
+  end)
+
   it("takes a file, with the lib beside it", function()
     local path = folder { ["a.lua"] = "local l = require 'lib.deep.l' " .. ECHO, ["b.lua"] = "broken", ["lib/deep/l.lua"] = "return 1" }
     local kit = testing.load(path .. "/a.lua")

@@ -20,6 +20,8 @@ static int write_array(const struct rule_problem *problems, size_t count, int st
     struct error error;
     buf_append(&out, "[", 1);
     for (size_t i = 0; i < count; i++) {
+        if (problem_is_repeated(problems, i))
+            continue;
         buf_append_text(&out, i > 0 ? ",\n " : "");
         problem_write(&problems[i], &out);
     }

@@ -169,8 +169,8 @@ void bridge_take_answer(struct bridge *b, const struct reply *reply);
  */
 const struct effect *bridge_effects(struct bridge *b, uint32_t *count);
 const char *bridge_effect_bytes(const struct bridge *b, const struct effect *effect);
-/* The key that the rule had, of rules whose keys are noted (kernel.lua: notes_keys), until the batch
- * is sealed; else `*len` is 0. */
+/* The key that the rule had, of rules whose keys are noted (kernel.lua: notes_keys), until the
+ * batch is sealed; else `*len` is 0. */
 const char *bridge_effect_key(const struct bridge *b, const struct effect *effect, size_t *len);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
 

@@ -242,10 +242,25 @@ static bool read_file(struct reading *r, const char *path, const char *name,
     return *failed == 0 && cause != ENOENT;
 }
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t len = strlen(name), end_len = strlen(end);
+    return len > end_len && strcmp(name + len - end_len, end) == 0;
+}
+
 bool edition_is_lua_name(const char *name)
 {
-    size_t len = strlen(name);
-    return name[0] != '.' && len > 4 && strcmp(name + len - 4, ".lua") == 0;
+    return name[0] != '.' && ends_with(name, ".lua");
+}
+
+bool edition_is_rule_name(const char *name)
+{
+    return edition_is_lua_name(name) && !ends_with(name, "_spec.lua");
+}
+
+bool edition_is_library_folder(const char *name)
+{
+    return strcmp(name, "lib") == 0 || strcmp(name, "schemas") == 0;
 }
 
 static int read_folder(struct reading *r, const char *below, const struct steps *above,
@@ -263,9 +278,10 @@ static int read_item(struct reading *r, const char *folder, const char *below, c
     if (name[0] == '.')
         return 0;
     int cause = stat(path, &about) == 0 ? 0 : errno;
-    if (cause == 0 && S_ISDIR(about.st_mode) && (!is_top || strcmp(name, "lib") == 0))
+    if (cause == 0 && S_ISDIR(about.st_mode) && (!is_top || edition_is_library_folder(name)))
         return read_folder(r, shown, steps, error);
-    if (!edition_is_lua_name(name) || cause == ENOENT || (cause == 0 && !S_ISREG(about.st_mode)))
+    bool is_ours = is_top ? edition_is_rule_name(name) : edition_is_lua_name(name);
+    if (!is_ours || cause == ENOENT || (cause == 0 && !S_ISREG(about.st_mode)))
         return 0;
     struct edition_file file;
     int failed = 0;
@@ -281,7 +297,7 @@ static int read_item(struct reading *r, const char *folder, const char *below, c
     return 0;
 }
 
-/* Reads the .lua files of dir/below: rules at the top, libraries below lib. */
+/* Reads the .lua files of dir/below: rules at the top, libraries below lib and schemas. */
 static int read_folder(struct reading *r, const char *below, const struct steps *above,
                        struct error *error)
 {

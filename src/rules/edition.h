@@ -19,7 +19,7 @@ struct edition_file {
     size_t len;
 };
 
-/* The files below lib/, in the order of their names; shared by units. */
+/* The files below lib/ and schemas/, in the order of their names; shared by units. */
 struct edition_libraries {
     unsigned references;
     struct edition_file *list;
@@ -49,8 +49,14 @@ void edition_destroy(struct edition *e);
 enum { EDITION_MIB = 64 };
 int edition_read(const char *dir, struct edition **out, struct error *error);
 
-/* Is a file of this name (without folders) a rule or a library? */
+/* Is a file of this name (without folders) a library, in a folder of such? */
 bool edition_is_lua_name(const char *name);
+
+/* Is it a rule, at the top of the rules folder? Specs (`cart_spec.lua`) may lie beside theirs. */
+bool edition_is_rule_name(const char *name);
+
+/* Do files that rules require lie in a folder of this name, at the top? */
+bool edition_is_library_folder(const char *name);
 
 /* Adds a copy of a unit in its place by name; its libraries are shared with the original. A unit of
  * the same name is replaced. */

@@ -5,6 +5,8 @@
 #include "base/excerpt.h"
 #include "base/terminal.h"
 
+#include <string.h>
+
 #define BOLD "\33[1m"
 #define YELLOW "\33[33;1m"
 #define PLAIN "\33[0m"
@@ -40,12 +42,26 @@ void problem_show(const struct rule_problem *p, FILE *out)
     buf_fini(&text);
 }
 
+bool problem_is_repeated(const struct rule_problem *problems, size_t i)
+{
+    const struct rule_problem *p = &problems[i];
+    for (size_t k = i; k-- > 0;) {
+        const struct rule_problem *other = &problems[k];
+        if (other->line != p->line || strcmp(other->file, p->file) != 0)
+            return false;
+        if (other->is_warning == p->is_warning && strcmp(other->message, p->message) == 0)
+            return true;
+    }
+    return false;
+}
+
 bool problems_show(const struct rulebook *book, FILE *out)
 {
     size_t count;
     const struct rule_problem *problems = rulebook_problems(book, &count);
     for (size_t i = 0; i < count; i++)
-        problem_show(&problems[i], out);
+        if (!problem_is_repeated(problems, i))
+            problem_show(&problems[i], out);
     return rulebook_is_sound(book);
 }
 

@@ -12,7 +12,11 @@
  * `out` is a terminal that has some. */
 void problem_show(const struct rule_problem *p, FILE *out);
 
-/* Shows problems and warnings. True when there are no problems but warnings. */
+/* Was the `i`th told already? A mistake in a file that several rules require is one of each of
+ * them. `problems` are in the order of files and lines. */
+bool problem_is_repeated(const struct rule_problem *problems, size_t i);
+
+/* Shows problems and warnings, each once. True when there are no problems but warnings. */
 bool problems_show(const struct rulebook *book, FILE *out);
 
 /* Appends an object of JSON: file, line (0: it is about the whole), column and end_column (in bytes

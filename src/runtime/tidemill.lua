@@ -12,7 +12,8 @@ local tidemill = {}
 ---@field name? string                       default: the file name without .lua; [A-Za-z0-9_-]{1,64}
 ---@field when? table|fun(event: table): boolean   fields that must equal a value or one of a list; or a function
 ---@field key? string|fun(event: table): string|number   events of one key run in order and share one state
----@field event? table<string, string>       schema: string number integer boolean table any, with ? when optional
+---@field event? table<string, tidemill.field>|tidemill.schema.definition   what events look like; violations are dead letters
+---@field upgrade? table<number, fun(old: table): table>   [1] makes an event of version 2 out of one of version 1 (its `v`), and so on
 ---@field state? tidemill.rule.state
 ---@field limits? tidemill.rule.limits
 ---@field time? string|fun(event: table): any   when it happened: a field of seconds, ms or ISO 8601; default: the entry ID
@@ -26,6 +27,26 @@ local tidemill = {}
 ---@field on_window? fun(span: tidemill.span, ctx: tidemill.ctx)   a window of the key is over: ctx.window is what it holds
 ---@field on_late? fun(event: table, ctx: tidemill.ctx)    an event whose windows are all over; default: a dead letter `late`
 ---@field on_error? "dead"|"skip"|"stop"     what happens to an event on which the rule fails; default "dead"
+
+---A type, with ? when it may be missing; or a table of more.
+---@alias tidemill.field tidemill.type|tidemill.field.definition
+---@alias tidemill.type
+---| "string" | "number" | "integer" | "boolean" | "table" | "any"
+---| "string?" | "number?" | "integer?" | "boolean?" | "table?" | "any?"
+
+---`{ "string", default = "EUR" }`. In order: an older name, the default, the check. Fields that a schema does not name pass.
+---@class tidemill.field.definition
+---@field [1]? tidemill.type                      needed unless there is one of enum, fields and list
+---@field optional? boolean                       it may be missing, as with ?
+---@field default? any                            what a missing one is: each event has its own copy
+---@field enum? (string|number|boolean)[]         the values that it may have
+---@field renamed? string|string[]                its name in older events: moved when there is none of the new name
+---@field fields? table<string, tidemill.field>   it is a map with these fields
+---@field list? tidemill.field                    it is a list of these
+
+---@class tidemill.schema.definition
+---@field event table<string, tidemill.field>
+---@field upgrade? table<number, fun(old: table): table>   see tidemill.rule.definition
 
 ---How the state of a key is kept.
 ---@class tidemill.rule.state
@@ -88,6 +109,18 @@ local tidemill = {}
 function tidemill.rule(definition)
   if type(definition) ~= "table" then error("tidemill.rule: expects a table", 2) end
   return definition
+end
+
+local SCHEMA = { __metatable = "schema" }
+
+---Declares what events look like, for the rules that read them: a file `schemas/order.lua` returns it, and a rule says
+---`event = require "schemas.order"`.
+---@param definition tidemill.schema.definition
+---@return tidemill.schema.definition
+function tidemill.schema(definition)
+  if type(definition) ~= "table" then error("tidemill.schema: expects a table", 2) end
+  if getmetatable(definition) == "schema" then return definition end
+  return setmetatable(definition, SCHEMA)
 end
 
 ---Windows, aggregates and rings; as `require "tidemill.window"`.

@@ -139,7 +139,7 @@ static bool add_steps(struct folder *f)
     }
 }
 
-/* The folder and, below its lib, all folders. */
+/* The folder and, below its lib and schemas, all folders. */
 static bool add_contents(struct folder *f, const char *path, const struct steps *above)
 {
     struct steps here;
@@ -153,7 +153,7 @@ static bool add_contents(struct folder *f, const char *path, const struct steps 
     bool is_fine = true;
     while (dir != NULL && is_fine && (item = readdir(dir)) != NULL) {
         char below[PATH_MAX];
-        if (item->d_name[0] == '.' || (above == NULL && strcmp(item->d_name, "lib") != 0))
+        if (item->d_name[0] == '.' || (above == NULL && !edition_is_library_folder(item->d_name)))
             continue;
         int len = snprintf(below, sizeof below, "%s/%s", path, item->d_name);
         if (len < (int)sizeof below && stat(below, &about) == 0 && S_ISDIR(about.st_mode))
@@ -216,6 +216,13 @@ static bool is_being_written(const char *path, const struct inotify_event *what)
     return lstat(file, &about) == 0 && S_ISREG(about.st_mode) && about.st_nlink == 1;
 }
 
+/* Is it a file that is loaded: at the top a rule, below a library? */
+static bool is_ours(const struct folder *f, const struct watch_point *point, const char *name)
+{
+    bool is_top = strcmp(point->path, f->path) == 0;
+    return is_top ? edition_is_rule_name(name) : edition_is_lua_name(name);
+}
+
 /* Of a folder of rules. Files of other names (an editor's temporary ones) are nobody's business. */
 static bool matters(struct folder *f, const struct watch_point *point,
                     const struct inotify_event *what)
@@ -223,7 +230,7 @@ static bool matters(struct folder *f, const struct watch_point *point,
     if ((what->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED | IN_ISDIR)) != 0)
         return true;
     if (what->len == 0 ||
-        !edition_is_lua_name(what->name)) /* a symlink to a folder is no lua file, either */
+        !is_ours(f, point, what->name)) /* a symlink to a folder is no lua file, either */
         return (what->mask & IN_CREATE) != 0 && !is_being_written(point->path, what);
     if ((what->mask & IN_ATTRIB) != 0)
         return true; /* it may be readable now */

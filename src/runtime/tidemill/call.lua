@@ -12,6 +12,7 @@ local call = {
   mark = nil,      -- what the engine is told of it (sandbox/mark.h)
   random = nil,    -- generator of this handler call, made when it is first asked
   migrating = nil, -- the key whose state is being migrated (migration.lua), also while the failure of that is on its way
+  upgrading = nil, -- an event is being upgraded (upgrade.lua), also while the failure of that is on its way
   unwind = nil,    -- why the stack is being left past the rule's own pcall: "dead", "redo", "output", "time", "memory"
   message = nil,   -- what goes with it
   trace = nil,     -- the traceback of the error that was raised last

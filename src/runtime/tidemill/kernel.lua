@@ -371,11 +371,11 @@ function kernel:fail_with(p, R, i, err, traceback, key, task)
   local reason, message = "error", nil
   if call.unwind and call.unwind ~= "redo" then
     reason, message = call.unwind, call.message
-  elseif call.migrating then
-    reason = "migrate"
+  elseif call.migrating or call.upgrading then
+    reason = call.migrating and "migrate" or "upgrade"
   end
   key = call.migrating or key
-  call.unwind, call.message, call.migrating = nil, nil, nil
+  call.unwind, call.message, call.migrating, call.upgrading = nil, nil, nil, nil
   call.trace = "" -- else an error without one, such as a full stack, would show this one's
   return self:fail_event(p, R, i, reason, message or message_of(err), traceback, key, task)
 end
@@ -388,6 +388,9 @@ local FUNCTION_NAMES = { when_function = "when", key_function = "key", time_func
 local function name_of(R, info)
   for _, name in ipairs(FUNCTIONS) do
     if info.func == R[name] then return FUNCTION_NAMES[name] or name end
+  end
+  for version, f in ipairs(R.upgrades or {}) do
+    if info.func == f then return ("upgrade[%d]"):format(version) end
   end
   if info.name then return ("function '%s'"):format(info.name) end
   return ("function <%s:%d>"):format(info.short_src, info.linedefined)

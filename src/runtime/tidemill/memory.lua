@@ -43,7 +43,7 @@ end
 ---and `call` says for what. Else the batch begins again.
 function memory.may_try_again(K, p, R, i)
   local full, tried = is_full(K), p.refused_memory
-  call.unwind, call.message = nil, nil
+  call.unwind, call.message, call.upgrading = nil, nil, nil
   call.mark.is_full = 0
   if not (tried and tried.entry == i and tried.rule == R) then
     p.refused_memory = { entry = i, rule = R }

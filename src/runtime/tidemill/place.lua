@@ -34,9 +34,12 @@ function place.line_text(text, line)
   return nil
 end
 
+-- A pattern that finds this text.
+local function literally(text) return (text:gsub("%W", "%%%0"):gsub("%%%z", "%%z")) end
+
 -- Where a word begins in a line, as a whole word when it is one. Its last byte comes second.
 local function find_word(line, word, from)
-  local pattern = word:gsub("%W", "%%%0")
+  local pattern = literally(word)
   if word:find "^[%w_]" then pattern = "%f[%w_]" .. pattern end
   if word:find "[%w_]$" then pattern = pattern .. "%f[^%w_]" end
   return line:find(pattern, from or 1)
@@ -46,7 +49,7 @@ end
 ---stands before it is looked at when nothing is found there.
 ---@return tidemill.place|nil
 function place.of_field(text, field)
-  local pattern = "%f[%w_]" .. field:gsub("%W", "%%%0") .. "%f[^%w_][\"']?%s*%]?%s*=%f[^=]"
+  local pattern = "%f[%w_]" .. literally(field) .. "%f[^%w_][\"']?%s*%]?%s*=%f[^=]"
   local found, first
   for number, line in lines_of(text) do
     if line:find "^return%f[^%w_]" then found = nil end

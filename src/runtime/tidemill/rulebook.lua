@@ -6,9 +6,12 @@ local environment = require "tidemill.environment"
 local glob = require "tidemill.glob"
 local limits = require "tidemill.limits"
 local nearest = require "tidemill.nearest"
+local outline = require "tidemill.outline"
 local place = require "tidemill.place"
 local schema = require "tidemill.schema"
+local schema_reader = require "tidemill.schema_reader"
 local timers = require "tidemill.timers"
+local upgrade = require "tidemill.upgrade"
 local pairs = require("tidemill.each").pairs
 
 local rulebook = {}
@@ -76,6 +79,19 @@ function Loader:told_problem(file, line, message)
   self:problem(file, place.of_message(file.text, line, message), "%s%s", message, hint)
 end
 
+-- Where what has this path stands in the table that a file returns (outline.lua). Where the table is made of parts that stand
+-- elsewhere in the file, the last word is looked for.
+local function place_of_path(file, path)
+  local found, count = outline.place(file.text, path)
+  local word = path[#path]
+  local apart = count < #path and type(word) == "string" and place.of_field(file.text, word)
+  return apart or found or place.of_rule(file.text)
+end
+
+function Loader:path_problem(file, path, format, ...)
+  self:problem(file, place_of_path(file, path), format, ...)
+end
+
 -- Errors of Lua itself begin with "file:line: ".
 function Loader:lua_problem(file, err)
   if err == "not enough memory" then
@@ -120,17 +136,38 @@ function rulebook.copy_of_module(t)
   return setmetatable(copy, debug.getmetatable(t))
 end
 
--- "; did you mean `lib.prices`?", or "".
-local function module_hint(file, name)
-  local names = {}
-  for module in pairs(rulebook.MODULES) do names[#names + 1] = module end
-  for path in pairs(file.libraries) do names[#names + 1] = path:gsub("%.lua$", ""):gsub("/", ".") end
-  table.sort(names)
-  local meant = nearest.name(name, names)
-  return meant and ("; did you mean `%s`?"):format(meant) or ""
+local FOLDERS = { lib = true, schemas = true }
+
+---Is this the name of a file that rules may require, relative to the folder? (Any other in a folder is nothing to us.)
+function rulebook.is_library(name)
+  return FOLDERS[name:match "^(%a+)/"] or false
 end
 
--- `require` of one rule: the engine's modules, and the folder's own lib, each rule with its own copies.
+-- The files at the top of the folder are rules, but for specs, which may lie beside theirs.
+function rulebook.is_rule(name)
+  return not name:find "/" and not name:find "._spec%.lua$"
+end
+
+local function not_found(file, name, path)
+  local names = {}
+  for module in pairs(rulebook.MODULES) do names[#names + 1] = module end
+  for library in pairs(file.libraries) do names[#names + 1] = library:gsub("%.lua$", ""):gsub("/", ".") end
+  table.sort(names)
+  local near = nearest.name(name, names)
+  local cure = path and ("what lies in the folder's %s/: there is no %s"):format(path:match "^%a+", path)
+    or "\"tidemill\", \"lib.NAME\" and \"schemas.NAME\" (a file lib/NAME.lua or schemas/NAME.lua of the rules folder)"
+  return ("module '%s' not found; a rule may require %s%s"):format(name, cure, near and ("; did you mean `%s`?"):format(near) or "")
+end
+
+-- Notes where tables stand that a schema may be made of, for messages.
+local function note_origin(file, library, result)
+  if type(result) ~= "table" then return end
+  file.origins[result] = { file = library, path = {} }
+  local event = rawget(result, "event")
+  if type(event) == "table" then file.origins[event] = { file = library, path = { "event" } } end
+end
+
+-- `require` of one rule: the engine's modules, and the folder's own lib and schemas, each rule with its own copies.
 local function requirer(file, environment_of)
   local loaded, loading, seen = {}, {}, {}
   return function(name)
@@ -140,13 +177,9 @@ local function requirer(file, environment_of)
       loaded[name] = rulebook.copy_of_module(require(name))
       return loaded[name]
     end
-    local path = name:match "^lib%.[%w_.-]+$" and name:gsub("%.", "/") .. ".lua"
+    local path = FOLDERS[name:match "^(%a+)%.[%w_.-]+$"] and name:gsub("%.", "/") .. ".lua"
     local library = path and file.libraries[path]
-    if not library then
-      error(("module '%s' not found; a rule may require %s%s"):format(name, path
-        and "what lies in the folder's lib/: there is no " .. path
-        or "\"tidemill\" and \"lib.NAME\" (a file lib/NAME.lua of the rules folder)", module_hint(file, name)), 2)
-    end
+    if not library then error(not_found(file, name, path), 2) end
     if loading[name] then error(("module '%s' requires itself"):format(name), 2) end
     if not seen[name] then file.depends, seen[name] = file.depends .. library.text, true end -- once, also when it fails again
     local chunk, err = rulebook.compile(library.text, "@" .. library.name, environment_of())
@@ -156,6 +189,7 @@ local function requirer(file, environment_of)
     loading[name] = nil
     if not ok then error(result, 0) end
     loaded[name] = result == nil and true or result
+    note_origin(file, library, result)
     return loaded[name]
   end
 end
@@ -168,7 +202,7 @@ end
 
 function Loader:run_file(file)
   local env
-  file.depends = file.text
+  file.depends, file.origins = file.text, {}
   local print_line = function(text) self.print(file.rule_name, text) end
   env = environment.create(requirer(file, function() return env end), print_line)
   file.rule_name = file.name:gsub("%.lua$", "")
@@ -271,12 +305,58 @@ function FIELDS.key(loader, file, R, v)
   end
 end
 
-function FIELDS.event(loader, file, R, v)
-  local fields, reason, field = schema.parse(v)
-  if not fields then
-    return loader:problem(file, place_of(file, field, "event"), "%s", reason)
+-- What a schema (`tidemill.schema`) says in place of the rule; nil: it says something else.
+local function read_schema(loader, file, R, v)
+  local origin = file.origins[v] or { file = file, path = { "event" } }
+  local given = copy_of(v)
+  for name in pairs(given) do
+    local text = shown(name)
+    if text ~= "event" and text ~= "upgrade" then
+      loader:path_problem(origin.file, { text }, "unknown field `%s` of a schema%s", text, nearest.hint(text, { "event", "upgrade" }))
+    end
   end
-  if #fields > 0 then R.check = schema.checker(fields) end
+  if given.event == nil then
+    loader:path_problem(origin.file, origin.path, "`event` of the schema is missing: the fields that its events have")
+  end
+  R.has_schema = true
+  return given, origin.file
+end
+
+local function read_upgrade(loader, source, R, v)
+  if type(v) ~= "table" then
+    return loader:path_problem(source, { "upgrade" },
+      "`upgrade` must be a table such as { [1] = function(old) return new end }, it is a %s", type(v))
+  end
+  local function report(sentence, key) loader:path_problem(source, { "upgrade", key }, "%s", sentence) end
+  local before, places = #loader.problems, {}
+  local functions = upgrade.parse(v, report)
+  if #loader.problems > before then return end
+  for version in ipairs(functions) do
+    places[version] = ("%s:%d"):format(source.name, place_of_path(source, { "upgrade", version }).line)
+  end
+  R.upgrades, R.upgrade = functions, upgrade.runner(functions, places)
+end
+
+function FIELDS.event(loader, file, R, v)
+  if type(v) == "table" and getmetatable(v) == "schema" then
+    local given, source = read_schema(loader, file, R, v)
+    if given.upgrade ~= nil then read_upgrade(loader, source, R, given.upgrade) end
+    if given.event == nil then return end
+    v = given.event
+  end
+  local fields, problems = schema_reader.parse(v, file.origins)
+  for _, problem in ipairs(problems or {}) do
+    loader:path_problem(problem.file or file, problem.path, "%s", problem.message)
+  end
+  if fields and #fields > 0 then R.check = schema.checker(fields) end
+end
+
+function FIELDS.upgrade(loader, file, R, v)
+  if R.has_schema then
+    return loader:path_problem(file, { "upgrade" }, "`upgrade` belongs into the schema that `event` is: a rule with a schema has none "
+      .. "of its own")
+  end
+  read_upgrade(loader, file, R, v)
 end
 
 local STATE_FIELDS = { "ttl", "version", "migrate" }
@@ -427,7 +507,7 @@ function FIELDS.on_error(loader, file, R, v)
   R.on_error = v
 end
 
-local ORDER = { "name", "stream", "when", "key", "event", "state", "limits", "time", "lateness", "idle", "clock", "window",
+local ORDER = { "name", "stream", "when", "key", "event", "upgrade", "state", "limits", "time", "lateness", "idle", "clock", "window",
   "merge", "on_event", "on_timer", "on_window", "on_late", "on_error" }
 
 function Loader:check_rule(file, definition)
@@ -490,6 +570,11 @@ local function assigning_opcodes(util)
   return codes
 end
 
+-- The file of this name among a rule's own and its libraries.
+local function file_named(file, name)
+  return name == file.name and file or file.libraries[name or ""]
+end
+
 -- Warns of the assignments in one function, and in those that it makes. `outer`: the handler's upvalues by name; what a
 -- function inside of it assigns is a local of the file when the handler has it as an upvalue, too.
 function Loader:warn_in_function(file, util, f, outer)
@@ -498,9 +583,11 @@ function Loader:warn_in_function(file, util, f, outer)
     if not ins then break end
     local name = self.assigning[ins % 256] and util.funcuvname(f, math.floor(ins / 256) % 256)
     if name and outer[name] then
+      local info = util.funcinfo(f, pc)
+      local written = file_named(file, info.source and info.source:match "^@(.*)") or file
       local message = ("assigns '%s', a local of the file, which may vanish at any time (reload, restart); keep it in "
         .. "ctx.state"):format(name)
-      local warning = located(file, place.of_message(file.text, util.funcinfo(f, pc).currentline, message), message)
+      local warning = located(written, place.of_message(written.text, info.currentline, message), message)
       warning.unit = self.unit.name
       self.warnings[#self.warnings + 1] = warning
     end
@@ -520,6 +607,7 @@ function Loader:warn_of_locals(file, R)
   for _, name in ipairs { "when_function", "key_function", "time_function", "migrate", "merge", "on_timer", "on_window", "on_late" } do
     handlers[#handlers + 1] = R[name]
   end
+  for _, f in ipairs(R.upgrades or {}) do handlers[#handlers + 1] = f end
   for _, handler in ipairs(handlers) do
     local outer = {}
     local last = util.funcinfo(handler).linedefined and 59 or -1 -- a builtin, such as `print`, has none
@@ -556,7 +644,7 @@ rulebook.MODULES = { tidemill = true, ["tidemill.window"] = true }
 
 ---Loads all rules of a folder.
 ---@param files { name: string, text: string, libraries: table? }[]  names relative to the folder: "cart.lua",
----"lib/prices.lua"; a rule file without `libraries` (files by name) has those of the list
+---"lib/prices.lua", "schemas/order.lua"; a rule file without `libraries` (files by name) has those of the list
 ---@param options { untagged_alone: boolean, print: fun(rule: string, text: string), call: function?, on_file: function?,
 ---hash: (fun(text: string): number)? }  `call`: runs the chunk of a file as pcall does, within limits; `on_file`: called with the
 ---name of each before it is loaded; `hash`: names versions
@@ -567,7 +655,7 @@ function rulebook.load(files, options)
     limits = options.limits, hash = options.hash or hash }, Loader)
   local rules, by_name, sources, shared = {}, {}, {}, {}
   for _, file in ipairs(files) do
-    if file.name:find "^lib/" then shared[file.name] = file end
+    if rulebook.is_library(file.name) then shared[file.name] = file end
   end
   for _, file in ipairs(files) do
     sources["@" .. file.name] = true
@@ -576,7 +664,7 @@ function rulebook.load(files, options)
   end
   local seen = 0
   for _, file in ipairs(files) do
-    if not file.name:find "/" then
+    if rulebook.is_rule(file.name) then
       seen, loader.unit = seen + 1, file
       if options.on_file then options.on_file(file.name) end
       local definition = loader:run_file(file)

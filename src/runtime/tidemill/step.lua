@@ -18,7 +18,7 @@ local find, state_of, save, must_wait = K.host.find, K.state_of, K.save, K.must_
 local fail, defer, constructor, generic, migrated = K.fail, K.defer, K.constructor, K.generic, K.migrated
 local finish, enter, record, on_late, on_window, tell_late = K.finish, R.enter, R.record, R.on_late, R.on_window, K.tell_late
 local pending, state_clock = K.pending, K.state_clock
-local when, key_of, key_text, check, ctx = R.when_function, R.key_function, K.key_text, R.check, R.ctx
+local when, key_of, key_text, upgrade, check, ctx = R.when_function, R.key_function, K.key_text, R.upgrade, R.check, R.ctx
 return function(p, c, i, s)
   mark.rule = index
   call.rule, call.key = R, nil
@@ -37,6 +37,7 @@ return function(p, c, i, s)
   $before
   $when
   $time
+  $upgrade
   $check
   $key
   call.key = key
@@ -120,6 +121,13 @@ local WHEN_FUNCTION = [[
     mark.rule = 0
     return
   end]]
+-- An event of the newest version costs no more than this look.
+local UPGRADE = [[
+  if event.v ~= %d then
+    local why
+    event, why = upgrade(event, c.texts ~= 0)
+    if event == nil then return fail(p, R, i, "upgrade", why) end
+  end]]
 local CHECK = [[
   local why = check(event, c.texts ~= 0)
   if why then return fail(p, R, i, "schema", why) end]]
@@ -150,8 +158,9 @@ function step.of_rule(K, R)
     time = R.time and TIME or "",
     state_clock = R.time and STATE_CLOCK or "",
     body = body,
-    before = (R.when_function or R.key_function) and BEFORE or "",
+    before = (R.when_function or R.key_function or R.upgrade) and BEFORE or "",
     when = R.when_function and WHEN_FUNCTION or "",
+    upgrade = R.upgrade and UPGRADE:format(#R.upgrades + 1) or "",
     check = R.check and CHECK or "",
     key = R.key_function and KEY_FUNCTION
       or R.key_field and KEY_FIELD:format(R.key_field, R.key_field, R.key_field)

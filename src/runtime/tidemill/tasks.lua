@@ -227,6 +227,14 @@ function tasks.give_up(K, p, task, err, trace)
   return true
 end
 
+-- As in step.lua. What could be upgraded before can be now, but for a rule that is no function of its event.
+local function upgraded(R, event, texts)
+  local result, why = R.upgrade(event, texts)
+  if result then return result end
+  call.upgrading = true
+  error(why, 0)
+end
+
 ---The event of a task once more: its handler has begun, and may have changed the table.
 function tasks.event_again(K, p, R, i)
   local c = p.c
@@ -237,6 +245,7 @@ function tasks.event_again(K, p, R, i)
   call.key, call.ordinal, call.random = nil, 2147483647, nil -- as in step.lua
   if R.time_function then R.time_function(event) end
   if R.when_function then R.when_function(event) end
+  if R.upgrade then event = upgraded(R, event, c.texts ~= 0) end
   if R.check then R.check(event, c.texts ~= 0) end
   if R.key_function then R.key_function(event) end
   K.mark.rule = 0

@@ -51,12 +51,15 @@ end
 
 local function quote(path) return "'" .. path:gsub("'", "'\\''") .. "'" end
 
--- The .lua files in a folder, and in `lib` all the way down, as names relative to it.
+-- The rules in a folder, and what is in `lib` and `schemas` all the way down, as names relative to it.
 local function list_folder(folder)
   local names = {}
-  local pipe = assert(io.popen(("cd %s 2>/dev/null && find . lib \\( -path './?*/*' -o -path './.*' \\) -prune -o -type f "
+  local pipe = assert(io.popen(("cd %s 2>/dev/null && find . lib schemas \\( -path './?*/*' -o -path './.*' \\) -prune -o -type f "
     .. "-name '*.lua' -print 2>/dev/null"):format(quote(folder))))
-  for name in pipe:lines() do names[#names + 1] = (name:gsub("^%./", "")) end
+  for line in pipe:lines() do
+    local name = line:gsub("^%./", "")
+    if rulebook.is_rule(name) or rulebook.is_library(name) then names[#names + 1] = name end
+  end
   pipe:close()
   table.sort(names)
   return names
@@ -73,7 +76,7 @@ local function files_of(what)
   local only = what:match "([^/]+%.lua)$"
   local folder = only and (what:match "^(.*)/[^/]*$" or ".") or what
   for _, name in ipairs(list_folder(folder)) do
-    if not only or name == only or name:find "^lib/" then
+    if not only or name == only or rulebook.is_library(name) then
       files[#files + 1] = { name = name, text = read_file(folder .. "/" .. name) }
     end
   end
@@ -123,8 +126,8 @@ end
 local Kit = {}
 Kit.__index = Kit
 
----Loads a rule file (with the `lib` beside it), a folder of rules, or texts by file name. Mistakes in the rules raise, with all
----that `tidemill check` would say.
+---Loads a rule file (with the `lib` and `schemas` beside it), a folder of rules, or texts by file name. Mistakes in the rules
+---raise, with all that `tidemill check` would say.
 ---@param what string|table<string, string>
 ---@param options? tidemill.testing.options
 ---@return tidemill.testing.kit
