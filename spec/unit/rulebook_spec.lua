@@ -155,7 +155,8 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\nevent = {\n a = { "string", optional = true },\n b = { "string", optional = 1 } }',
       "6: `optional` of `event.b` must be true or false, it is a number" },
     { 'stream = "s", on_event = print,\nevent = { b = "string", a = { list = { fields = {\n b = "strin" } } } }',
-      "5: the type of `event.a[].b` must be string, number, integer, boolean, table or any, with ? when optional; it is \"strin\"; did you mean \"string\"?" },
+      "5: the type of `event.a[].b` must be string, number, integer, boolean, table or any, "
+      .. "with ? when optional; it is \"strin\"; did you mean \"string\"?" },
     { 'stream = "s", on_event = print,\nevent = { c = { "string",\n enum = { "EUR" },\n default = "USD" } }',
       "6: the default of `event.c` does not fit: field 'c' must be \"EUR\", it is a string (\"USD\")" },
     { 'stream = "s", on_event = print,\nupgrade = 5', "4: `upgrade` must be a table such as { [1] = function(old) return new end }, "

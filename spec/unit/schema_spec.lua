@@ -268,7 +268,8 @@ describe("schemas", function()
   for _, case in ipairs {
     { {}, "`event.f` says no type: give one, as in { \"string\", optional = true }, or `enum`, `fields` or `list`" },
     { { optional = true }, "`event.f` says no type: give one, as in { \"string\", optional = true }, or `enum`, `fields` or `list`" },
-    { { "strin" }, "the type of `event.f` must be string, number, integer, boolean, table or any, with ? when optional; it is \"strin\"; did you mean \"string\"?" },
+    { { "strin" }, "the type of `event.f` must be string, number, integer, boolean, table or any, with ? when optional; "
+      .. "it is \"strin\"; did you mean \"string\"?" },
     { { 5 }, "the type of `event.f` must be string, number, integer, boolean, table or any, with ? when optional; it is a number" },
     { { "string", optinal = true }, "unknown attribute `optinal` of `event.f`; did you mean `optional`?", "event.f.optinal" },
     { { "string", "number" }, "unknown attribute `2` of `event.f`; known are optional, default, enum, renamed, fields, list" },
@@ -309,7 +310,8 @@ describe("schemas", function()
     { { "string", fields = { a = "string" } }, "`event.f` has `fields`, so its type is \"table\"; leave it out" },
     { { fields = "string" }, "`fields` of `event.f` must be a table such as { user_id = \"string\" }", "event.f.fields" },
     { { fields = { a = "strin" } },
-      "the type of `event.f.a` must be string, number, integer, boolean, table or any, with ? when optional; it is \"strin\"; did you mean \"string\"?",
+      "the type of `event.f.a` must be string, number, integer, boolean, table or any, with ? when optional; "
+        .. "it is \"strin\"; did you mean \"string\"?",
       "event.f.fields.a" },
     { { list = { fields = { a = { "string", defalt = 1 } } } }, "unknown attribute `defalt` of `event.f[].a`; did you mean `default`?",
       "event.f.list.fields.a.defalt" },
