@@ -39,6 +39,7 @@ build = {
     ["tidemill.environment"] = "src/runtime/tidemill/environment.lua",
     ["tidemill.glob"] = "src/runtime/tidemill/glob.lua",
     ["tidemill.health"] = "src/runtime/tidemill/health.lua",
+    ["tidemill.json"] = "src/runtime/tidemill/json.lua",
     ["tidemill.kernel"] = "src/runtime/tidemill/kernel.lua",
     ["tidemill.limits"] = "src/runtime/tidemill/limits.lua",
     ["tidemill.memory"] = "src/runtime/tidemill/memory.lua",
