@@ -145,7 +145,6 @@ describe("kit:event", function()
       { { "s" }, 'kit:event("s", fields): fields must be a table, it is a nil' },
       { { "s", { 1, 2 } }, 'kit:event("s", fields): an event has named fields; this is an array' },
       { { "s", { f = print } }, 'kit:event("s", fields): this cannot be an event: it holds a function' },
-      { { "s", '{"k":1}' }, "kit:event: the kit reads no JSON; give a table" },
       { { "s", { k = { 1 } }, { codec = "fields" } }, "kit:event: plain fields are text; 'k' is none" },
       { { "s", { k = 1 }, { only = "b" } }, "kit:event: there is no rule 'b'" },
       { { "s", { k = 1 }, { ids = 5 } }, "kit:event: unknown option `ids`; did you mean `id`?" },
