@@ -72,6 +72,9 @@ struct config {
 
     /* Of commands other than run. */
     struct {
+        bool wants_coverage;
+    } test;
+    struct {
         bool is_strict;
         int64_t maxlen; /* 0: no trimming */
         const char *field;
