@@ -116,7 +116,8 @@ end)
 
 describe("json.decode", function()
   it("gives what a rule would see", function()
-    local v = json.decode '{"n":1.5,"big":9007199254740993,"huge":18446744073709551615,"none":null,"list":[null,{"x":[]}],"twice":1,"twice":2}'
+    local v = json.decode('{"n":1.5,"big":9007199254740993,"huge":18446744073709551615,"none":null,"list":[null,{"x":[]}],'
+      .. '"twice":1,"twice":2}')
     assert.equal(1.5, v.n)
     assert.is_true(value.is_int64(v.big))
     assert.equal("9007199254740993", tostring(v.big))
@@ -158,8 +159,8 @@ describe("json.encode", function()
   end)
 
   it("writes containers as the engine does, members by name", function()
-    for _, v in ipairs { {}, value.array(), { 1, { 2 }, {} }, { a = 1 }, { a = { b = { value.null } } }, { [1] = 1, [3] = 3 }, { [5] = true },
-      { [true] = 1 }, { [1.5] = "x" } } do
+    for _, v in ipairs { {}, value.array(), { 1, { 2 }, {} }, { a = 1 }, { a = { b = { value.null } } }, { [1] = 1, [3] = 3 },
+      { [5] = true }, { [true] = 1 }, { [1.5] = "x" } } do
       local text = json.encode(v)
       assert.same(json.decode((as_engine(v))), json.decode(text), text)
     end

@@ -22,7 +22,8 @@ end
 
 describe("the limit on time of the test kit", function()
   it("stops a handler, and tells the line", function()
-    local kit = load("stream = 's', on_event = function(event, ctx)\nctx.emit('no', {}) ctx.state.n = 1\n if event.n then\n" .. LOOP .. " end end")
+    local kit = load("stream = 's', on_event = function(event, ctx)\nctx.emit('no', {}) ctx.state.n = 1\n if event.n then\n"
+      .. LOOP .. " end end")
     kit:event("s", { n = 1 })
     assert.equal("a.lua:6: in on_event", time_letter(kit).traceback)
     assert.is_nil(kit:state "a")
@@ -35,11 +36,12 @@ describe("the limit on time of the test kit", function()
     ["when"] = "stream = 's', when = function() LOOP end, on_event = print",
     key = "stream = 's', key = function() LOOP end, on_event = print",
     time = "stream = 's', time = function() LOOP end, on_event = print",
-    migrate = "stream = 's', state = { version = 2, migrate = function() LOOP end }, on_event = function(_, ctx) return ctx.state.n end",
-    on_late = "stream = 's', time = 'ts', window = tidemill.window.tumbling(10), on_window = function() end, on_event = function() end, "
-      .. "on_late = function() LOOP end",
-    merge = "stream = 's', time = 'ts', lateness = 100, window = tidemill.window.session(10), merge = function() LOOP end, on_window = print, "
-      .. "on_event = function(e, ctx) ctx.window.n = 1 end",
+    migrate = "stream = 's', state = { version = 2, migrate = function() LOOP end }, "
+      .. "on_event = function(_, ctx) return ctx.state.n end",
+    on_late = "stream = 's', time = 'ts', window = tidemill.window.tumbling(10), on_window = function() end, "
+      .. "on_event = function() end, on_late = function() LOOP end",
+    merge = "stream = 's', time = 'ts', lateness = 100, window = tidemill.window.session(10), merge = function() LOOP end, "
+      .. "on_window = print, on_event = function(e, ctx) ctx.window.n = 1 end",
   }
   for name, text in pairs(PLACES) do
     it("stops the function " .. name, function()
@@ -56,7 +58,8 @@ describe("the limit on time of the test kit", function()
   end
 
   it("stops what time calls", function()
-    local kit = load("stream = 's', key = 'k', on_event = function(e, ctx) ctx.timer.set('t', 5) end, on_timer = function() " .. LOOP .. " end")
+    local kit = load("stream = 's', key = 'k', on_event = function(e, ctx) ctx.timer.set('t', 5) end, "
+      .. "on_timer = function() " .. LOOP .. " end")
     kit:event("s", { k = 1 })
     kit:advance(10)
     assert.equal("t", time_letter(kit).timer)
@@ -68,8 +71,8 @@ describe("the limit on time of the test kit", function()
   end)
 
   it("stops coroutines of the rule, and a rule that waits for answers", function()
-    local kit = load("stream = 's', on_event = function(e, ctx) local co = coroutine.wrap(function() coroutine.yield() " .. LOOP .. " end)\n"
-      .. "co() co() end")
+    local kit = load("stream = 's', on_event = function(e, ctx) local co = coroutine.wrap(function() coroutine.yield() "
+      .. LOOP .. " end)\nco() co() end")
     kit:event("s", {})
     time_letter(kit)
     kit = load("stream = 's', on_event = function(e, ctx) ctx.redis.get('k')\n" .. LOOP .. " end")
@@ -81,7 +84,8 @@ describe("the limit on time of the test kit", function()
   end)
 
   it("stops a rule that asks without end, by the sum of its turns", function()
-    local kit = load("stream = 's', on_event = function(e, ctx) while true do for n = 1, 30000 do local x = n end ctx.redis.get('k') end end")
+    local kit = load("stream = 's', on_event = function(e, ctx) while true do for n = 1, 30000 do local x = n end "
+      .. "ctx.redis.get('k') end end")
     local asked = 0
     kit:redis(function()
       asked = asked + 1
@@ -103,7 +107,8 @@ describe("the limit on time of the test kit", function()
   end)
 
   it("is of the rule where that has a lower one", function()
-    local kit = testing.load { ["a.lua"] = "return { stream = 's', limits = { rule_ms = 2 }, on_event = function() " .. LOOP .. " end }" }
+    local kit = testing.load {
+      ["a.lua"] = "return { stream = 's', limits = { rule_ms = 2 }, on_event = function() " .. LOOP .. " end }" }
     kit:event("s", {})
     assert.equal("ran longer than 2 ms (the rule's limits.rule_ms)", kit:letters()[1].message)
   end)
@@ -111,8 +116,9 @@ describe("the limit on time of the test kit", function()
   it("breaks off nothing that the engine does in C", function()
     for _, call in ipairs { "ctx.timer.get('t' .. n % 7)", "ctx.log.info(n)", "ctx.reason(n)", "ctx.emit('o', { n = n, list = { 1, 2 } })",
       "ctx.timer.set('t' .. n % 7, n + 1000)", "ctx.redis.incr('k' .. n)", "ctx.state[n] = { n }" } do
-      local kit = load("stream = 's', on_event = function(e, ctx) local n = 0 if e.n then ctx.emit('good', {}) return end while true do n = n + 1 "
-        .. call .. " end end, on_timer = function() end", { rule_ms = 2, effects = 60000, effect_kb = 200000 })
+      local kit = load("stream = 's', on_event = function(e, ctx) local n = 0 if e.n then ctx.emit('good', {}) return end "
+        .. "while true do n = n + 1 " .. call .. " end end, on_timer = function() end",
+        { rule_ms = 2, effects = 60000, effect_kb = 200000 })
       for _ = 1, 10 do
         kit:event("s", {})
         kit:event("s", { n = 1 })
@@ -123,6 +129,22 @@ describe("the limit on time of the test kit", function()
       end
     end
   end)
+end)
+
+-- A rule is over its time while its state is fetched: in the engine that is C, and done when the rule is stopped.
+it("the kit's own side is never stopped half way", function()
+  local kit = load("stream = 's', key = 'k', on_event = function(e, ctx) ctx.state.n = 1 ctx.emit('no', {}) end")
+  local load_slot, begun, ended = kit.host.load_slot, 0, 0
+  function kit.host:load_slot(...)
+    begun = begun + 1
+    local until_s = os.clock() + 0.02
+    while os.clock() < until_s do local _ = begun end
+    ended = ended + 1
+    return load_slot(self, ...)
+  end
+  kit:event("s", { k = 1 })
+  time_letter(kit)
+  assert.same({ 1, 1 }, { begun, ended })
 end)
 
 describe("the limit on loading of the test kit", function()
@@ -138,7 +160,8 @@ describe("the limit on loading of the test kit", function()
   end)
 
   it("stops a library, at its own line", function()
-    local why = refusal { ["a.lua"] = "local ok, x = pcall(require, 'lib.x')\nreturn { stream = 's', on_event = print }", ["lib/x.lua"] = "\n" .. LOOP }
+    local why = refusal { ["a.lua"] = "local ok, x = pcall(require, 'lib.x')\nreturn { stream = 's', on_event = print }",
+      ["lib/x.lua"] = "\n" .. LOOP }
     assert.matches("\nlib/x.lua:2: loading took", why)
   end)
 
@@ -162,7 +185,8 @@ describe("another hook", function()
 
   it("is put back, whatever happens in between", function()
     local function mine() end
-    local kit = load("stream = 's', on_event = function(e, ctx) if e.ask then ctx.redis.get('k') end if e.n then " .. LOOP .. " end end")
+    local kit = load("stream = 's', on_event = function(e, ctx) if e.ask then ctx.redis.get('k') end if e.n then "
+      .. LOOP .. " end end")
     debug.sethook(mine, "l", 12345)
     local f, mask, count = debug.gethook()
     for _, event in ipairs { {}, { n = 1 } } do

@@ -224,11 +224,11 @@ local function functions_of(self)
     if item.size > limits.event_bytes then
       return set_fault(c, ("the entry has %d bytes, more than limits.event_kb allows (%d)"):format(item.size, limits.event_bytes))
     end
-    local bytes, fault = item.bytes, nil
+    local bytes = item.bytes
     if bytes:byte() == OBJECT then
-      bytes, fault = json.to_msgpack(bytes, limits.event_depth)
-      if not bytes then return set_fault(c, "JSON: " .. fault) end
-      item.read = bytes -- the tokens point into it
+      local packed, fault = json.to_msgpack(bytes, limits.event_depth)
+      if not packed then return set_fault(c, "JSON: " .. fault) end
+      bytes, item.read = packed, packed -- kept, because the tokens point into it
     end
     local ok, why = self.event_reader:read(bytes, limits.event_depth, limits.event_elements)
     if not ok then return set_fault(c, "msgpack: " .. why) end
