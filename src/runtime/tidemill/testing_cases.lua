@@ -37,7 +37,6 @@ local MEMBERS = { "name", "events", "stream", "event", "fields", "id", "effects"
 local TYPES = { name = "string", events = "array", effects = "array", letters = "array", reasons = "array", state = "map",
   timers = "map", redis = "map", given = "map" }
 local EVENT_MEMBERS = { "stream", "event", "fields", "id" }
-local TYPE_NAMES = { array = "list", map = "object", string = "text" }
 
 local function kind_of(v)
   if value.is_null(v) then return "null" end
@@ -45,12 +44,11 @@ local function kind_of(v)
   return type(v)
 end
 
+local TYPE_NAMES = { array = "a list", map = "an object", string = "text", null = "null" }
+
 local function check_type(path, v, wanted)
   local kind = kind_of(v)
-  if kind ~= wanted then
-    fail("`%s` must be %s %s, it is %s", path, wanted == "map" and "an" or "a", TYPE_NAMES[wanted] or wanted,
-      kind == "null" and kind or "a " .. (TYPE_NAMES[kind] or kind))
-  end
+  if kind ~= wanted then fail("`%s` must be %s, it is %s", path, TYPE_NAMES[wanted], TYPE_NAMES[kind] or "a " .. kind) end
 end
 
 local function check_members(path, t, known)
