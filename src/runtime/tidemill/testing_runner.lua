@@ -36,9 +36,8 @@ end
 function Report:failure(head, body)
   self.failed = self.failed + 1
   self:say(self:colour("1;31", "FAILED") .. "  " .. head)
-  for line in ((body or ""):gsub("%s+$", "") .. "\n"):gmatch "(.-)\n" do
-    if line ~= "" or body:find "%S" then self:say(line == "" and "" or "    " .. line) end
-  end
+  if not body or not body:find "%S" then return end
+  for line in (body:gsub("%s+$", "") .. "\n"):gmatch "(.-)\n" do self:say(line == "" and "" or "    " .. line) end
 end
 
 function Report:counts()
