@@ -48,8 +48,8 @@ local CASE = '{"name":"gold","stream":"orders","event":{"user_id":"u1","total":1
 -- A project; `more` are files besides, or false for one that it does not have.
 local function project(more)
   local path = files.temp_folder()
-  local all = { ["rules/pricing.lua"] = RULE, ["rules/lib/gold.lua"] = GOLD, ["spec/pricing_spec.lua"] = SPEC, ["spec/half.lua"] = "return 50",
-    ["spec/pricing.cases.jsonl"] = CASE:format(10) }
+  local all = { ["rules/pricing.lua"] = RULE, ["rules/lib/gold.lua"] = GOLD, ["spec/pricing_spec.lua"] = SPEC,
+    ["spec/half.lua"] = "return 50", ["spec/pricing.cases.jsonl"] = CASE:format(10) }
   for name, text in pairs(more or {}) do all[name] = text end
   for name, text in pairs(all) do
     if text then
@@ -98,7 +98,8 @@ FAILED  spec/pricing.cases.jsonl:1: gold
     effects[1].event.percent: expected 5, got 10
 1 passed, 2 failed
 ]], out:gsub("FAILED  spec/pricing_spec.lua.-(FAILED)", "%1"), nil)
-    assert.matches("FAILED  spec/pricing_spec.lua:15: pricing waits for more than half of it\n    Expected objects to be the same.\n", out, 1, true)
+    assert.matches("FAILED  spec/pricing_spec.lua:15: pricing waits for more than half of it\n"
+      .. "    Expected objects to be the same.\n", out, 1, true)
     assert.is_nil(out:find "\27")
   end)
 
@@ -130,16 +131,18 @@ FAILED  spec/pricing.cases.jsonl:2: b
   end)
 
   it("stops an endless loop of a rule by the limit", function()
-    local code, out = run(project { ["spec/pricing.cases.jsonl"] = '{"name":"loop","stream":"orders","event":{"user_id":"u1","total":13}}' })
+    local code, out = run(project {
+      ["spec/pricing.cases.jsonl"] = '{"name":"loop","stream":"orders","event":{"user_id":"u1","total":13}}' })
     assert.equal(1, code)
-    assert.matches('FAILED  spec/pricing.cases.jsonl:1: loop\n    letters%[1%]: not expected .*"message":"ran longer than 50 ms %(limits.rule_ms%)"',
-      out)
+    assert.matches('FAILED  spec/pricing.cases.jsonl:1: loop\n    letters%[1%]: not expected .*'
+      .. '"message":"ran longer than 50 ms %(limits.rule_ms%)"', out)
   end)
 
   it("tells mistakes of the rules by file and line", function()
     local code, out = run(project { ["rules/pricing.lua"] = "return {\n  strem = 'orders',\n}\n", ["spec/pricing_spec.lua"] = false })
     assert.equal(1, code)
-    assert.matches("FAILED  spec/pricing.cases.jsonl:1: gold\n    the rules have mistakes:\n    pricing.lua:1: `on_event` is missing", out, 1, true)
+    assert.matches("FAILED  spec/pricing.cases.jsonl:1: gold\n    the rules have mistakes:\n"
+      .. "    pricing.lua:1: `on_event` is missing", out, 1, true)
     assert.matches("pricing.lua:2: unknown field `strem`; did you mean `stream`?", out, 1, true)
   end)
 
@@ -152,8 +155,8 @@ FAILED  spec/pricing.cases.jsonl:2: b
   end)
 
   it("passes over hidden folders, node_modules and build", function()
-    local path = project { [".git/x_spec.lua"] = "error 'x'", ["node_modules/y/x_spec.lua"] = "error 'x'", ["build/x_spec.lua"] = "error 'x'",
-      [".x_spec.lua"] = "error 'x'" }
+    local path = project { [".git/x_spec.lua"] = "error 'x'", ["node_modules/y/x_spec.lua"] = "error 'x'",
+      ["build/x_spec.lua"] = "error 'x'", [".x_spec.lua"] = "error 'x'" }
     assert.same({ 0, "3 passed, 0 failed\n", "" }, { run(path) })
   end)
 
@@ -172,10 +175,8 @@ FAILED  spec/pricing.cases.jsonl:2: b
     local path = project()
     local code, out, err = program.run({ "test" }, { folder = path, env = { LUA_PATH = "./?.lua", LUA_CPATH = "" } })
     assert.same({ 1, "" }, { code, err })
-    assert.equal([[
-FAILED  1 spec file was not run, because busted is not installed: apt-get install lua-busted, or luarocks install busted (for LuaJIT, as for Lua 5.1)
-1 passed, 0 failed, 1 spec file not run
-]], out)
+    assert.equal("FAILED  1 spec file was not run, because busted is not installed: apt-get install lua-busted, or "
+      .. "luarocks install busted (for LuaJIT, as for Lua 5.1)\n1 passed, 0 failed, 1 spec file not run\n", out)
   end)
 
   it("keeps spec files apart", function()
@@ -214,7 +215,8 @@ all                    14       11   78 %
     local path = project { ["spec/pricing_spec.lua"] = "local testing = require 'tidemill.testing' it('a', function() "
       .. "testing.load('rules/pricing.lua'):event('orders', { user_id = 1, total = 1 }) end)" }
     assert.matches("rules/pricing.lua       8        7   87 %  10\n", select(2, run(path, "--coverage")), 1, true)
-    assert.matches("rules/pricing.lua       8        6   75 %  10, 14\n", select(2, run(path, "--coverage", "spec/pricing_spec.lua")), 1, true)
+    assert.matches("rules/pricing.lua       8        6   75 %  10, 14\n",
+      select(2, run(path, "--coverage", "spec/pricing_spec.lua")), 1, true)
   end)
 
   it("leaves the outcome as it is", function()
