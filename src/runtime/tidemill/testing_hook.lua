@@ -104,8 +104,11 @@ end
 ---@return table watch  for hook.run
 function hook.of_kernel(kernel, lines) return setmetatable({ kernel = kernel, lines = lines, rule = 0, serial = 0, since = 0 }, Run) end
 
----Calls a function as one that may run rules.
-function hook.run(watch, f, ...) return under(watch, f, ...) end
+---Calls a function as one that may run rules. Without `watch` there is no hook, and no limit on time.
+function hook.run(watch, f, ...)
+  if not watch then return f(...) end
+  return under(watch, f, ...)
+end
 
 -- ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
