@@ -119,7 +119,7 @@ describe("the limit on time of the test kit", function()
       local kit = load("stream = 's', on_event = function(e, ctx) local n = 0 if e.n then ctx.emit('good', {}) return end "
         .. "while true do n = n + 1 " .. call .. " end end, on_timer = function() end",
         { rule_ms = 2, effects = 60000, effect_kb = 200000 })
-      for _ = 1, 10 do
+      for _ = 1, 3 do
         kit:event("s", {})
         kit:event("s", { n = 1 })
         local letter = kit:letters()[1]
@@ -137,7 +137,7 @@ it("the kit's own side is never stopped half way", function()
   local load_slot, begun, ended = kit.host.load_slot, 0, 0
   function kit.host:load_slot(...)
     begun = begun + 1
-    local until_s = os.clock() + 0.02
+    local until_s = os.clock() + 0.3 -- time in there counts a fiftieth
     while os.clock() < until_s do local _ = begun end
     ended = ended + 1
     return load_slot(self, ...)
