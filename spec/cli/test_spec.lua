@@ -47,17 +47,10 @@ local CASE = '{"name":"gold","stream":"orders","event":{"user_id":"u1","total":1
 
 -- A project; `more` are files besides, or false for one that it does not have.
 local function project(more)
-  local path = files.temp_folder()
   local all = { ["rules/pricing.lua"] = RULE, ["rules/lib/gold.lua"] = GOLD, ["spec/pricing_spec.lua"] = SPEC,
     ["spec/half.lua"] = "return 50", ["spec/pricing.cases.jsonl"] = CASE:format(10) }
   for name, text in pairs(more or {}) do all[name] = text end
-  for name, text in pairs(all) do
-    if text then
-      files.make_folder(path .. "/" .. (name:match "^(.*)/" or ""))
-      files.write_file(path .. "/" .. name, text)
-    end
-  end
-  return path
+  return files.folder_with(all)
 end
 
 -- Runs in the project's own folder.

@@ -84,23 +84,22 @@ describe("the rockspec", function()
   end)
 
   it("installs a kit whose specs and cases plain busted runs, without the engine", function()
-    local folder, project = installed(), files.temp_folder()
-    files.make_folder(project .. "/rules")
-    files.make_folder(project .. "/spec")
-    files.write_file(project .. "/rules/a.lua", "return { stream = 's', on_event = function(e, ctx) ctx.emit('o', e) end }")
-    files.write_file(project .. "/spec/a.cases.jsonl",
-      '{"name":"good","stream":"s","event":{"n":1},"effects":[{"stream":"o","event":{"n":1}}]}\n'
-      .. '{"name":"bad","stream":"s","event":{"n":9007199254740993},"effects":[]}\n')
-    files.write_file(project .. "/spec/a_spec.lua", [[
-      local testing = require "tidemill.testing"
-      describe("a", function()
-        it("emits", function()
-          local kit = testing.load "rules/a.lua"
-          kit:event("s", '{"n":1}')
-          assert.same({ { stream = "o", fields = { n = 1 } } }, kit:effects())
-        end)
-        testing.cases "a.cases.jsonl"
-      end)]])
+    local folder = installed()
+    local project = files.folder_with {
+      ["rules/a.lua"] = "return { stream = 's', on_event = function(e, ctx) ctx.emit('o', e) end }",
+      ["spec/a.cases.jsonl"] = '{"name":"good","stream":"s","event":{"n":1},"effects":[{"stream":"o","event":{"n":1}}]}\n'
+        .. '{"name":"bad","stream":"s","event":{"n":9007199254740993},"effects":[]}\n',
+      ["spec/a_spec.lua"] = [[
+        local testing = require "tidemill.testing"
+        describe("a", function()
+          it("emits", function()
+            local kit = testing.load "rules/a.lua"
+            kit:event("s", '{"n":1}')
+            assert.same({ { stream = "o", fields = { n = 1 } } }, kit:effects())
+          end)
+          testing.cases "a.cases.jsonl"
+        end)]],
+    }
     local code, out = process.run({ "sh", "-c", 'exec luajit "$(command -v busted)" -o TAP', folder = project,
       env = { LUA_PATH = folder .. "/?.lua;;", LD_PRELOAD = false, TIDEMILL_LIB = false } }, 20)
     assert.equal(1, code)

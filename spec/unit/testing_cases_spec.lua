@@ -30,14 +30,7 @@ return { stream = "purchase", key = "user_id", event = { user_id = "string", tot
 ]]
 local OTHER = "return { stream = 'purchase', on_event = function(e, ctx) ctx.emit('seen', e) end }"
 
-local function folder(list)
-  local path = files.temp_folder()
-  for name, text in pairs(list) do
-    files.make_folder(path .. "/" .. (name:match "^(.*)/" or ""))
-    files.write_file(path .. "/" .. name, text)
-  end
-  return path
-end
+local folder = files.folder_with
 
 -- The results of lines of cases for the rule above, as "passed" or what is said without the place.
 local function run(lines, options)

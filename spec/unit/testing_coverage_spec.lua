@@ -41,14 +41,7 @@ return tidemill.rule {
 }
 ]]
 
-local function folder(list)
-  local path = files.temp_folder()
-  for name, text in pairs(list) do
-    files.make_folder(path .. "/" .. (name:match "^(.*)/" or ""))
-    files.write_file(path .. "/" .. name, text)
-  end
-  return path
-end
+local folder = files.folder_with
 
 describe("the lines that can run", function()
   local function lines(text) return table.concat(coverage.lines_that_can_run(text), " ") end

@@ -16,14 +16,7 @@ local function refusal(f, ...)
 end
 
 describe("testing.load", function()
-  local function folder(list)
-    local path = files.temp_folder()
-    for name, text in pairs(list) do
-      files.make_folder(path .. "/" .. (name:match "^(.*)/" or ""))
-      files.write_file(path .. "/" .. name, text)
-    end
-    return path
-  end
+  local folder = files.folder_with
 
   it("passes over specs that lie beside their rules, and reads schemas", function()
     local rule = 'return { stream = "s", event = require "schemas.deep.o", on_event = function() end }'

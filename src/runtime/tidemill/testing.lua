@@ -137,7 +137,7 @@ local function limits_of(options)
 end
 
 ---@class tidemill.testing.options
----@field limits? table<string, number>   as in the settings file; memory (`vm_mb`, `hard_ms`) is the engine's matter alone
+---@field limits? table<string, number>   as in the settings file; `vm_mb` and `hard_ms` are the engine's matter alone
 ---@field outputs? table<string, table>   as in the settings file
 ---@field partition? "stream"             as in the settings file
 ---@field batch_events? number            most events that are run together by `kit:events`; default: all
