@@ -204,6 +204,19 @@ all                    14       11   78 %
 ]], out)
   end)
 
+  it("counts schemas that rules share, and no specs that lie beside the rules", function()
+    local path = project { ["spec/pricing_spec.lua"] = false, ["spec/pricing.cases.jsonl"] = false,
+      ["rules/pricing.lua"] = "return {\n  stream = 'orders',\n  event = require 'schemas.order',\n  on_event = function() end,\n}\n",
+      ["rules/pricing_spec.lua"] = "it('runs', function() require('tidemill.testing').load('rules'):event('orders', { v = 2 }) end)",
+      ["rules/schemas/order.lua"] = "return require('tidemill').schema {\n  event = {},\n  upgrade = {\n"
+        .. "    [1] = function(old)\n      return old\n    end,\n  },\n}\n" }
+    local code, out = run(path, "--coverage")
+    assert.equal(0, code, out)
+    assert.matches("rules/schemas/order.lua %s+%d  %s+%d   %d%d %%  5\n", out)
+    assert.is_nil(out:find("rules/pricing_spec.lua", 1, true))
+    assert.equal("1 passed, 0 failed", last_line(out))
+  end)
+
   it("counts specs and cases together", function()
     local path = project { ["spec/pricing_spec.lua"] = "local testing = require 'tidemill.testing' it('a', function() "
       .. "testing.load('rules/pricing.lua'):event('orders', { user_id = 1, total = 1 }) end)" }

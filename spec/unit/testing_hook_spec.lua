@@ -57,6 +57,13 @@ describe("the limit on time of the test kit", function()
     end)
   end
 
+  it("stops an upgrade of a schema that rules share", function()
+    local kit = load("stream = 's', event = require 'schemas.s', on_event = print", nil, {
+      ["schemas/s.lua"] = "return require('tidemill').schema { event = {}, upgrade = {\n[1] = function()\n" .. LOOP .. " end } }" })
+    kit:event("s", {})
+    assert.matches("^schemas/s.lua:3: in ", time_letter(kit).traceback)
+  end)
+
   it("stops what time calls", function()
     local kit = load("stream = 's', key = 'k', on_event = function(e, ctx) ctx.timer.set('t', 5) end, "
       .. "on_timer = function() " .. LOOP .. " end")
