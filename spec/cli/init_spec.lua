@@ -99,6 +99,13 @@ describe("tidemill init", function()
     assert.matches("4 successes", out, 1, true)
   end)
 
+  it("makes a project that tidemill test passes", function()
+    local _, steps = init()
+    assert.matches("\n  tidemill test ", steps)
+    local code, out, err = program.run({ "test" }, { folder = folder })
+    assert.equal(0, code, out .. err)
+  end)
+
   it("makes cases that hold", function()
     init()
     local count = 0

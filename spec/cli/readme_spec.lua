@@ -64,6 +64,18 @@ describe("README.md", function()
     assert.same({ v = 2, customer = { id = "u1" }, total = 12.5, currency = "EUR" }, kit:effects()[1].fields)
   end)
 
+  it("has a spec and cases that pass", function()
+    local folder = folder_of_the_tour()
+    files.make_folder(folder .. "/spec")
+    files.write_file(folder .. "/spec/loyalty_spec.lua", block("lua", "^%-%- spec/loyalty_spec"))
+    files.write_file(folder .. "/spec/loyalty.cases.jsonl", block("json", "a discount"))
+    local code, out, err = program.run({ "test" }, { folder = folder })
+    assert.same({ 0, "3 passed, 0 failed\n", "" }, { code, out, err })
+    files.write_file(folder .. "/spec/loyalty.cases.jsonl", (block("json", "a discount"):gsub('"percent":5', '"percent":10')))
+    local shown = text:match("\n    (FAILED  spec/.-)\n\n"):gsub("\n    ", "\n")
+    assert.matches(shown, select(2, program.run({ "test" }, { folder = folder })), 1, true)
+  end)
+
   it("has a ring that counts", function()
     local kit = testing.load { ["ring.lua"] = ([[
       local tidemill = require "tidemill"

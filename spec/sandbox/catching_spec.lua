@@ -74,6 +74,28 @@ describe("catching what ends a call:", function()
     assert.is_true(count >= #WAYS - 4, ("%d of %d"):format(count, #WAYS))
   end)
 
+  it("nothing catches the test kit's limit on time", function()
+    each_way("do while true do end end", function(body)
+      local kit = testing.load({ ["rule.lua"] = rule("if event.n then return end " .. body .. " ctx.emit('no', {})") },
+        { limits = { rule_ms = 3 } })
+      kit:event("s", {})
+      local letter = kit:letters()[1]
+      assert(letter, body .. " caught it")
+      assert.same({ "time", "ran longer than 3 ms (limits.rule_ms)", body }, { letter.reason, letter.message, body })
+      assert.matches("^rule.lua:%d+: in ", letter.traceback)
+      kit:event("s", { n = 1 })
+      assert.same({ {}, {} }, { kit:effects(), kit:letters() })
+    end)
+  end)
+
+  it("nothing catches the test kit's limit on loading", function()
+    each_way("do while true do end end", function(body)
+      if body:find "ctx" then return end -- there is none yet
+      local refused = attack.refused({ ["rule.lua"] = rule("", body) }, { limits = { load_ms = 10 } })
+      assert.matches("\nrule.lua:%d+: loading took longer than 10 ms %(limits.load_ms%)", refused, nil, body)
+    end)
+  end)
+
   it("nothing catches a limit of effects", function()
     each_way("for _ = 1, 3 do ctx.emit('no', {}) end", function(body)
       local kit = testing.load({ ["rule.lua"] = rule(body .. " ctx.emit('no', {})") }, { limits = { effects = 2 } })

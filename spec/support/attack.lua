@@ -30,8 +30,8 @@ function attack.run(body, before, head, options)
 end
 
 -- What the mistakes of a folder are.
-function attack.refused(files)
-  local ok, why = pcall(testing.load, files)
+function attack.refused(files, options)
+  local ok, why = pcall(testing.load, files, options)
   if ok then error("these rules should have been refused", 2) end
   return why
 end

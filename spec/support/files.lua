@@ -49,6 +49,16 @@ function files.make_folder(path)
   return path
 end
 
+-- A new folder with files in it: texts by name, "rules/a.lua" for one; false: not that one.
+function files.folder_with(list)
+  local path = files.temp_folder()
+  for name, text in pairs(list) do
+    files.make_folder(path .. "/" .. (name:match "^(.*)/" or ""))
+    if text then files.write_file(path .. "/" .. name, text) end
+  end
+  return path
+end
+
 -- The bytes of a file, or nil when it cannot be read.
 function files.read_file(path)
   local file = io.open(path, "rb")

@@ -164,6 +164,8 @@ describe("JSON faults", function()
     { "1 2", "at byte 2: trailing garbage" },
     { "{} x", "at byte 3: trailing garbage" },
     { "01", "at byte 1: trailing garbage" },
+    { '{} "x', "at byte 3: trailing garbage" }, -- a string that does not end
+    { '1"', "at byte 1: trailing garbage" },
     { "+1", "at byte 0: invalid char in json text" },
     { "[.5]", "at byte 1: invalid char in json text" },
     { "NaN", "at byte 0: invalid char in json text" },

@@ -40,6 +40,7 @@ local function run(at, options)
   kit:redis { ["GET k"] = "7" }
   kit:events("s", EVENTS)
   kit:effects()
+  kit.watch = nil -- the kit's own hook would take the place of this one
   stop_at(kit, at)
   local ok, err = pcall(kit.events, kit, "s", EVENTS)
   debug.sethook()

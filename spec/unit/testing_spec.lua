@@ -16,14 +16,7 @@ local function refusal(f, ...)
 end
 
 describe("testing.load", function()
-  local function folder(list)
-    local path = files.temp_folder()
-    for name, text in pairs(list) do
-      files.make_folder(path .. "/" .. (name:match "^(.*)/" or ""))
-      files.write_file(path .. "/" .. name, text)
-    end
-    return path
-  end
+  local folder = files.folder_with
 
   it("passes over specs that lie beside their rules, and reads schemas", function()
     local rule = 'return { stream = "s", event = require "schemas.deep.o", on_event = function() end }'
@@ -56,6 +49,28 @@ describe("testing.load", function()
     local path = folder { ["it's odd/a.lua"] = ECHO }
     assert.equal(1, #testing.load(path .. "/it's odd").rules)
     assert.equal(1, #testing.load(path .. "/it's odd/a.lua").rules)
+  end)
+
+  it("looks a path up from the current folder, from that of the command, and upwards from the spec", function()
+    local paths = require "tidemill.testing_paths"
+    local project = folder { ["rules/a.lua"] = ECHO, ["spec/b.lua"] = ECHO,
+      ["spec/deep/x_spec.lua"] = "local kit = (...).load 'rules/a.lua' return kit",
+      ["spec/deep/y_spec.lua"] = "local kit = (...).load 'b.lua' return kit",
+      ["spec/deep/z_spec.lua"] = "local kit = (...).load 'none.lua' return kit",
+      ["spec/deep/f_spec.lua"] = "local kit = (...).load 'rules' return kit" }
+    local function run(name) return assert(loadfile(project .. "/spec/deep/" .. name))(testing) end
+    assert.equal("a", run("x_spec.lua").rules[1].name)
+    assert.equal("b", run("y_spec.lua").rules[1].name)
+    assert.equal("a", run("f_spec.lua").rules[1].name)
+    local ok, why = pcall(run, "z_spec.lua")
+    assert.is_false(ok)
+    assert.equal("testing.load: there is no rule file at none.lua; looked at\n  none.lua\n  " .. table.concat({ project .. "/spec/deep",
+      project .. "/spec", project, "/tmp", "" }, "/none.lua\n  ") .. "/none.lua", (why:gsub("^.-:%d+: ", "")))
+    assert.matches("spec/deep/z_spec.lua:1: ", why, 1, true)
+    assert.is_false((pcall(testing.load, "rules/a.lua")))
+    paths.root = project
+    finally(function() paths.root = nil end)
+    assert.equal("a", testing.load("rules/a.lua").rules[1].name)
   end)
 
   it("says what is not there", function()
@@ -145,7 +160,6 @@ describe("kit:event", function()
       { { "s" }, 'kit:event("s", fields): fields must be a table, it is a nil' },
       { { "s", { 1, 2 } }, 'kit:event("s", fields): an event has named fields; this is an array' },
       { { "s", { f = print } }, 'kit:event("s", fields): this cannot be an event: it holds a function' },
-      { { "s", '{"k":1}' }, "kit:event: the kit reads no JSON; give a table" },
       { { "s", { k = { 1 } }, { codec = "fields" } }, "kit:event: plain fields are text; 'k' is none" },
       { { "s", { k = 1 }, { only = "b" } }, "kit:event: there is no rule 'b'" },
       { { "s", { k = 1 }, { ids = 5 } }, "kit:event: unknown option `ids`; did you mean `id`?" },
@@ -166,6 +180,24 @@ describe("kit:event", function()
     kit:event("s", "plain text") -- an entry of plain fields then: { data = "plain text" }, and no key
     assert.same({ { stream = "o", fields = { k = 1, x = 255 } } }, kit:effects())
     assert.equal("key", kit:letters()[1].reason)
+  end)
+
+  it("takes raw JSON, and makes a dead letter of what is none, as the engine does", function()
+    kit:event("s", '{"k":1,"big":9007199254740993,"list":[null,[]],"none":null}')
+    local fields = kit:effects()[1].fields
+    assert.same({ 1, "9007199254740993" }, { fields.k, tostring(fields.big) })
+    assert.is_true(value.is_null(fields.list[1]))
+    assert.equal("array", getmetatable(fields.list[2]))
+    assert.is_nil(fields.none)
+    for _, case in ipairs { { '{"k":', "JSON: at byte 5: the text ends too early" },
+      { "{k:1}", "JSON: at byte 1: invalid char in json text" },
+      { '{"k":[[[]]]}', "JSON: at byte 7: nested deeper than 3" } } do
+      kit = testing.load({ ["a.lua"] = ECHO }, { limits = { event_depth = 3 } })
+      kit:event("s", case[1])
+      local letter = kit:letters()[1]
+      assert.same({ "decode", case[2], "" }, { letter.reason, letter.message, letter.rule })
+      assert.same({}, kit:effects())
+    end
   end)
 
   it("takes plain fields as text", function()

@@ -13,6 +13,7 @@ enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cli_run(const struct config *config, int argc, char **argv);
 int cli_check(const struct config *config, int argc, char **argv);
+int cli_test(const struct config *config, int argc, char **argv);
 int cli_status(const struct config *config, int argc, char **argv);
 int cli_reload(const struct config *config, int argc, char **argv);
 int cli_rollback(const struct config *config, int argc, char **argv);

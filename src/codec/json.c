@@ -422,6 +422,9 @@ static int reader_run(struct reader *r, const char *text, size_t len)
     }
     if (status == yajl_status_error)
         reader_fail_as_yajl(r, text);
+    else if (status == yajl_status_ok && token_position(r, text) < len)
+        /* a string without an end, which yajl passes over */
+        reader_fail(r, ERROR_FORMAT, token_position(r, text), "trailing garbage");
     return r->failed;
 }
 

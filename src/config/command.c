@@ -38,6 +38,31 @@ const struct command command_table[COMMAND_COUNT] = {
             "tidemill check rules\n"
             "# the same for an editor or CI\n"
             "tidemill check rules --format json | jq -r '.[] | .message'\n"},
+    [COMMAND_TEST] = {
+        .name = "test", .summary = "run the specs and cases of a rules folder",
+        .usage = "[DIR] [--coverage] [OPTIONS]",
+        .arguments_most = 1,
+        .about =
+            "Runs every *_spec.lua and *.cases.jsonl below DIR (default: the current folder; a "
+            "single file will do), and says what failed, where and why. Needs neither Redis nor a "
+            "running engine: rules run over the engine's own kernel, within its limits, and time "
+            "moves when the spec says so.\n\n"
+            "A spec is Lua for busted (apt-get install lua-busted), in which require "
+            "\"tidemill.testing\" is the test kit. A case is one JSON object a line: the events "
+            "that come in, and the effects, state and dead letters that must come of them. "
+            "Effects and letters that it does not name must not come. The rules of "
+            "NAME.cases.jsonl are NAME.lua, beside it or in the rules folder, or else all rules "
+            "of that folder.\n\n"
+            "--coverage prints which lines of the rules no test has run.\n\n"
+            "The settings file of DIR, if there is one, gives limits and outputs. Exit status 1 "
+            "when something failed, or when nothing was found.",
+        .examples =
+            "tidemill test\n"
+            "tidemill test shop --coverage\n"
+            "tidemill test spec/cart_spec.lua\n"
+            "# a case: what this event must lead to: nothing at all\n"
+            "echo '{\"stream\":\"orders\",\"event\":{\"total\":0},\"effects\":[]}' >> "
+            "spec/pricing.cases.jsonl\n"},
     [COMMAND_SEND] = {
         .name = "send", .summary = "JSON lines to events on a stream",
         .usage = "STREAM [FILE] [OPTIONS]",

@@ -9,6 +9,7 @@
 enum command_id {
     COMMAND_RUN,
     COMMAND_CHECK,
+    COMMAND_TEST,
     COMMAND_SEND,
     COMMAND_TAIL,
     COMMAND_DLQ,

@@ -149,16 +149,30 @@ static int apply_flags(const struct flags *flags, struct config *config, struct 
     return 0;
 }
 
-static int apply_file(const struct flags *flags, struct config *config, struct error *error)
+/* The settings file of who names none. `test DIR` takes that of the project that is tested, if it
+ * has one. */
+static const char *standard_file(enum command_id id, int argc, char **argv, char *room, size_t size)
+{
+    if (id == COMMAND_TEST && argc > 0) {
+        int len = snprintf(room, size, "%s/tidemill.lua", argv[0]);
+        if (len > 0 && (size_t)len < size && access(room, F_OK) == 0)
+            return room;
+    }
+    return "tidemill.lua";
+}
+
+/* `standard`: see standard_file. */
+static int apply_file(const struct flags *flags, const char *standard, struct config *config,
+                      struct error *error)
 {
     const struct option *row = option_by_name("config");
     const char *name = flags->values[row - option_table];
     if (name == NULL)
         name = environment_of(row);
-    if (name == NULL && access("tidemill.lua", F_OK) != 0)
+    if (name == NULL && access(standard, F_OK) != 0)
         return 0;
     if (name == NULL)
-        name = "tidemill.lua";
+        name = standard;
     int code = settings_read_file(name, config, error);
     if (code == 0)
         code = option_store(row, config, name, &config->memory, error);
@@ -226,6 +240,7 @@ int config_load(const struct command *command, int *argc, char **argv, struct co
 {
     struct flags flags = {{NULL}};
     enum command_id id = command_id_of(command);
+    char room[4096];
     int code;
     *config = (struct config){0};
     set_defaults(id, config);
@@ -237,7 +252,8 @@ int config_load(const struct command *command, int *argc, char **argv, struct co
     if (config->wants_help || config->wants_version)
         return 0;
     if ((code = check_count(command, *argc, argv, error)) != 0 ||
-        (code = apply_file(&flags, config, error)) != 0 ||
+        (code = apply_file(&flags, standard_file(id, *argc, argv, room, sizeof room), config,
+                           error)) != 0 ||
         (code = apply_environment(id, config, error)) != 0 ||
         (code = apply_flags(&flags, config, error)) != 0 ||
         (code = check_whole(id, config, error)) != 0)

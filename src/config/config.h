@@ -87,6 +87,9 @@ struct config {
         int format; /* enum check_format */
     } check;
     struct {
+        bool wants_coverage;
+    } test;
+    struct {
         bool is_strict;
         int64_t maxlen; /* 0: no trimming */
         const char *field;

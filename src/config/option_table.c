@@ -8,6 +8,7 @@
 
 #define RUN COMMAND_BIT(COMMAND_RUN)
 #define CHECK COMMAND_BIT(COMMAND_CHECK)
+#define TEST COMMAND_BIT(COMMAND_TEST)
 #define SEND COMMAND_BIT(COMMAND_SEND)
 #define TAIL COMMAND_BIT(COMMAND_TAIL)
 #define DLQ COMMAND_BIT(COMMAND_DLQ)
@@ -107,7 +108,7 @@ const struct option option_table[] = {
 
     /* run, check, status. */
     {.name = "rules", .flag = "--rules", .environment = "TIDEMILL_RULES", .path = "rules",
-     .type = OPTION_PATH, .placeholder = "DIR", .standard = "rules", .commands = RUN | CHECK,
+     .type = OPTION_PATH, .placeholder = "DIR", .standard = "rules", .commands = RUN | CHECK | TEST,
      .complaint = empty_complaint, AT(rules),
      .help = "the folder of the rules, one Lua file each"},
     {.name = "from", .flag = "--from", .environment = "TIDEMILL_FROM", .path = "from",
@@ -138,6 +139,11 @@ const struct option option_table[] = {
      .type = OPTION_TEXT, .placeholder = "ADDR:PORT", .standard = "off", .commands = RUN,
      .complaint = http_complaint, AT(http), .is_hidden = true,
      .help = "where metrics, health and console are served; off: nowhere"},
+
+    /* test. */
+    {.name = "test_coverage", .flag = "--coverage", .type = OPTION_SWITCH, .commands = TEST,
+     AT(test.wants_coverage),
+     .help = "print which lines of the rules ran"},
 
     /* send. */
     {.name = "send_strict", .flag = "--strict", .type = OPTION_SWITCH, .commands = SEND,

@@ -360,7 +360,7 @@ bool rulebook_is_sound(const struct rulebook *book)
     return book->is_sound;
 }
 
-static void push_outputs(lua_State *L, const struct config *config)
+void rulebook_push_outputs(lua_State *L, const struct config *config)
 {
     lua_newtable(L);
     for (size_t i = 0; i < config->output_count; i++) {
@@ -413,7 +413,7 @@ int rulebook_start(struct rulebook *book, struct note *note, struct error *error
     set_number(L, "batch_events", book->config->batch_events);
     set_number(L, "failing_in_a_row", book->config->failing.in_a_row);
     set_number(L, "failing_percent", book->config->failing.percent);
-    push_outputs(L, book->config);
+    rulebook_push_outputs(L, book->config);
     lua_functions_push(L);
     lua_pushnumber(L, (lua_Number)(uintptr_t)&book->note->mark);
     push_rule_ids(book, L);

@@ -129,4 +129,7 @@ const struct config *rulebook_config(const struct rulebook *book);
 /* Pushes function `name` of the module tidemill.engine's instance. */
 void rulebook_push(struct rulebook *book, const char *name);
 
+/* Pushes the settings `outputs` as the kernel takes them. */
+void rulebook_push_outputs(lua_State *L, const struct config *config);
+
 #endif

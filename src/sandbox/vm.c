@@ -94,7 +94,21 @@ static void install_searcher(lua_State *L)
     lua_pop(L, 1);
 }
 
-struct vm *vm_create(void)
+/* Behind package.preload, and in front of what reads files. */
+static void insert_searcher(lua_State *L)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "loaders");
+    for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushcfunction(L, search_module);
+    lua_rawseti(L, -2, 2);
+    lua_pop(L, 2);
+}
+
+static struct vm *create(void (*install)(lua_State *L))
 {
     struct vm *vm = calloc(1, sizeof *vm);
     if (vm == NULL)
@@ -108,9 +122,19 @@ struct vm *vm_create(void)
     vm->most_bytes = SIZE_MAX;
     lua_setallocf(vm->lua, allocate, vm);
     luaL_openlibs(vm->lua);
-    install_searcher(vm->lua);
+    install(vm->lua);
     vm_pace(vm);
     return vm;
+}
+
+struct vm *vm_create(void)
+{
+    return create(install_searcher);
+}
+
+struct vm *vm_create_open(void)
+{
+    return create(insert_searcher);
 }
 
 void vm_destroy(struct vm *vm)

@@ -16,6 +16,10 @@ struct vm;
 /* With the runtime's modules behind `require` and nothing read from disk. Aborts when there is no
  * memory for a state. */
 struct vm *vm_create(void);
+
+/* For trusted code of others, the specs of `tidemill test`: `require` finds the runtime's modules
+ * first, and then what Lua finds on the disk, by LUA_PATH and the like. */
+struct vm *vm_create_open(void);
 void vm_destroy(struct vm *vm);
 
 lua_State *vm_lua(struct vm *vm);

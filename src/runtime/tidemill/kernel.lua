@@ -113,7 +113,7 @@ function kernel.new(host, book, settings)
     return given == nil and ("the key '%s' is missing"):format(name)
       or ("the key '%s' must be a string or a number, it is a %s"):format(name, type(given))
   end
-  K.fail = function(p, R, i, reason, message) return K:fail_event(p, R, i, reason, message) end
+  K.fail = function(p, R, i, reason, message, trace) return K:fail_event(p, R, i, reason, message, trace) end
   K.undecodable = function(p, i) return K:undecodable_entry(p, i) end
   K.defer = function(p, R, i, event, key) return tasks.defer(K, p, R, i, event, key) end
   K.must_wait = function(p, R, i, event, key) return (tasks.must_wait(K, p, R, i, event, key)) end

@@ -15,7 +15,10 @@ local nearest = require "tidemill.nearest"
 local pack = require "tidemill.pack"
 local rulebook = require "tidemill.rulebook"
 local testing_commands = require "tidemill.testing_commands"
+local testing_coverage = require "tidemill.testing_coverage"
+local testing_hook = require "tidemill.testing_hook"
 local testing_host = require "tidemill.testing_host"
+local testing_paths = require "tidemill.testing_paths"
 local value = require "tidemill.value"
 local pairs = require("tidemill.each").pairs
 
@@ -23,39 +26,45 @@ local pairs = require("tidemill.each").pairs
 ---@class tidemill.testing
 local testing = {}
 
--- The JIT of this LuaJIT is not safe at an address above 4 GB (each.lua), and specs need no speed. TIDEMILL_JIT=1 leaves it on.
-if jit.version == "LuaJIT 2.1.0-beta3" and not os.getenv "TIDEMILL_JIT" then jit.off() end
+-- Compiled code calls no hook (testing_hook.lua), the JIT of Debian 12's LuaJIT is not safe at an address above 4 GB (each.lua), and
+-- specs need no speed. TIDEMILL_JIT=1 leaves it on.
+if not os.getenv "TIDEMILL_JIT" then jit.off() end
+
+---What holds where testing.load is not told otherwise; `tidemill test` puts in what the settings file says.
+---@type tidemill.testing.options
+testing.settings = {}
+testing.settings_rules = nil -- its rules folder
 
 local FIRST_MS = 1700000000000 -- of the first event's ID
 
 -- ── loading ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- Errors of the kit are errors of the spec: they carry the spec's line.
-local function misuse(format, ...)
+-- The level, as error and debug.getinfo of the function that asks count it, of the spec that called the kit.
+local function spec_level()
   local level = 2
   while true do
     local info = debug.getinfo(level, "S")
-    if not info then break end
-    if info.what ~= "C" and not info.source:find "tidemill/testing[%w_]*%.lua$" then break end
+    if not info or (info.what ~= "C" and not info.source:find "tidemill/testing[%w_]*%.lua$") then return level - 1 end
     level = level + 1
   end
-  error(format:format(...), level)
 end
 
-local function read_file(path)
-  local file = io.open(path, "rb")
-  local text = file and file:read "*a"
-  if file then file:close() end
-  return text
+-- Errors of the kit are errors of the spec: they carry the spec's line.
+local function misuse(format, ...) error(format:format(...), (spec_level())) end
+
+-- The folder of the spec that called the kit; nil when it is no file.
+local function spec_folder()
+  local info = debug.getinfo((spec_level()), "S")
+  return info and info.source:sub(1, 1) == "@" and testing_paths.folder_of(info.source:sub(2)) or nil
 end
 
-local function quote(path) return "'" .. path:gsub("'", "'\\''") .. "'" end
+local read_file = testing_paths.read
 
 -- The rules in a folder, and what is in `lib` and `schemas` all the way down, as names relative to it.
 local function list_folder(folder)
   local names = {}
   local pipe = assert(io.popen(("cd %s 2>/dev/null && find . lib schemas \\( -path './?*/*' -o -path './.*' \\) -prune -o -type f "
-    .. "-name '*.lua' -print 2>/dev/null"):format(quote(folder))))
+    .. "-name '*.lua' -print 2>/dev/null"):format(testing_paths.quote(folder))))
   for line in pipe:lines() do
     local name = line:gsub("^%./", "")
     if rulebook.is_rule(name) or rulebook.is_library(name) then names[#names + 1] = name end
@@ -74,17 +83,27 @@ local function files_of(what)
   end
   if type(what) ~= "string" then misuse("testing.load: expects a path, or a table of texts by file name") end
   local only = what:match "([^/]+%.lua)$"
-  local folder = only and (what:match "^(.*)/[^/]*$" or ".") or what
+  local found, places = testing_paths.find(what, spec_folder(), only and testing_paths.is_file or testing_paths.is_folder)
+  if not found then
+    misuse("testing.load: there %s at %s%s", only and "is no rule file" or "are no rules", what,
+      #places > 1 and "; looked at\n  " .. table.concat(places, "\n  ") or "")
+  end
+  local folder = only and testing_paths.folder_of(found) or found
   for _, name in ipairs(list_folder(folder)) do
     if not only or name == only or rulebook.is_library(name) then
-      files[#files + 1] = { name = name, text = read_file(folder .. "/" .. name) }
+      local path = testing_paths.join(folder, name)
+      files[#files + 1] = { name = name, text = read_file(path), path = path }
     end
   end
-  if #files == 0 or (only and not read_file(what)) then
-    misuse("testing.load: there %s at %s", only and "is no rule file" or "are no rules", what)
-  end
+  if #files == 0 then misuse("testing.load: there are no rules at %s", what) end
   return files
 end
+
+---The .lua files of a folder that testing.load would read, as names relative to it.
+testing.list_folder = list_folder
+
+---The files that testing.load would load: { name, text, path }.
+testing.read_files = files_of
 
 local LIMITS = {
   effects = 1000, effect_kb = 1024, event_kb = 1024, event_depth = 32, event_elements = 65536, state_kb = 64,
@@ -103,16 +122,24 @@ local function check_names(given, known, what)
   end
 end
 
+-- What is not said holds as the settings say.
+local function with_settings(options)
+  local all = {}
+  for name, v in pairs(testing.settings) do all[name] = v end
+  for name, v in pairs(options) do all[name] = v end
+  return all
+end
+
 local function limits_of(options)
-  local limits = {}
-  for name, default in pairs(LIMITS) do limits[name] = options.limits and options.limits[name] or default end
+  local limits, settings = {}, testing.settings.limits or {}
+  for name, default in pairs(LIMITS) do limits[name] = options.limits and options.limits[name] or settings[name] or default end
   limits.effect_bytes, limits.state_bytes = limits.effect_kb * 1024, limits.state_kb * 1024
   limits.event_bytes, limits.vm_bytes = limits.event_kb * 1024, limits.vm_mb * 1048576
   return limits
 end
 
 ---@class tidemill.testing.options
----@field limits? table<string, number>   as in the settings file; the kit enforces none of time and memory
+---@field limits? table<string, number>   as in the settings file; `vm_mb` and `hard_ms` are the engine's matter alone
 ---@field outputs? table<string, table>   as in the settings file
 ---@field partition? "stream"             as in the settings file
 ---@field batch_events? number            most events that are run together by `kit:events`; default: all
@@ -132,15 +159,24 @@ Kit.__index = Kit
 ---@param options? tidemill.testing.options
 ---@return tidemill.testing.kit
 function testing.load(what, options)
-  options = options or {}
-  check_names(options, OPTIONS, "testing.load: unknown option")
-  check_names(options.limits or {}, LIMIT_NAMES, "testing.load: unknown limit")
+  check_names(options or {}, OPTIONS, "testing.load: unknown option")
+  check_names(options and options.limits or {}, LIMIT_NAMES, "testing.load: unknown limit")
+  return testing.load_files(files_of(what), options or {})
+end
+
+---As testing.load, of what testing.read_files gave.
+function testing.load_files(files, options)
+  options = with_settings(options)
   local kit = setmetatable({
     lines = {}, done_effects = {}, done_letters = {}, done_reasons = {}, state_writes = 0, last_id = {},
     next_ms = options.start_ms or FIRST_MS, batch_events = options.batch_events or math.huge, answers = nil,
   }, Kit)
-  local book = rulebook.load(files_of(what), {
-    limits = limits_of(options),
+  local limits = limits_of(options)
+  local lines = testing_coverage.lines_of(files)
+  local sources = {}
+  for _, file in ipairs(files) do sources["@" .. file.name] = true end
+  local book = rulebook.load(files, {
+    limits = limits, call = testing_hook.loader(limits.load_ms, sources, lines),
     untagged_alone = options.partition == "stream",
     print = function(rule, text)
       if kit.host then return kit.host.functions.log("info", rule, "", text) end
@@ -154,12 +190,13 @@ function testing.load(what, options)
   end
   kit.rules, kit.warnings = book.rules, book.warnings
   kit.host = testing_host.create {
-    limits = limits_of(options), is_cold = options.cold, rules = book.rules,
+    limits = limits, is_cold = options.cold, rules = book.rules,
     is_input = function(name) return kit:reads(name) end,
   }
   kit.host.limits.future_ms = duration.parse(options.future or FUTURE)
   kit.kernel = kernel.new(kit.host.functions, book, kit.host.limits)
   kit.kernel.outputs = options.outputs
+  kit.watch = testing_hook.of_kernel(kit.kernel, lines)
   kit.partition = kit.kernel:open(kit.host.c)
   for _, R in ipairs(book.rules) do
     for _, name in ipairs(R.streams) do
@@ -223,12 +260,12 @@ local function text_fields(fields)
   return texts
 end
 
--- The bytes of an entry's only value, and whether it is an entry of plain fields.
+-- The bytes of an entry's only value, and whether it is an entry of plain fields. JSON stays as it is: the host decodes it.
 local function bytes_of(stream, fields, options)
   if type(fields) == "string" then
     local first = fields:byte() or 0
     if (first >= 0x80 and first <= 0x8f) or first == 0xde or first == 0xdf then return fields, false end
-    if first == 0x7b then misuse("kit:event: the kit reads no JSON; give a table") end
+    if first == 0x7b then return fields, false end
     return pack.string { data = fields }, true
   end
   if type(fields) ~= "table" then misuse("kit:event(%q, fields): fields must be a table, it is a %s", stream, type(fields)) end
@@ -396,7 +433,7 @@ function Kit:run_to_end(count)
   host:discard()
   self.kernel:begin(self.partition, count)
   while true do
-    local status, processed, stopped = self.kernel:run(self.partition)
+    local status, processed, stopped = testing_hook.run(self.watch, self.kernel.run, self.kernel, self.partition)
     if status == "done" then
       local done = host:commit()
       self:take_batch(done)
@@ -643,6 +680,27 @@ function Kit:set_state(rule, key, state, options)
   self.host:set_stored(number, text, {
     bytes = require("ffi").string(pack.bytes(), len), head = pack.STATE_HEAD, expiry_ms = expiry_ms, version = version,
   })
+end
+
+-- ── cases ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+---Runs the cases of a JSON-lines file (testing_cases.lua says what stands in it). In a spec of busted, inside of a `describe`, each
+---case becomes an `it`; elsewhere the results are returned.
+---@param path string       looked up as by testing.load
+---@param options? table    of testing.load; and `rules`: a rule file or the rules folder
+---@return tidemill.testing.result[]|nil
+function testing.cases(path, options)
+  local cases = require "tidemill.testing_cases"
+  local found, places = testing_paths.find(path, spec_folder(), testing_paths.is_file)
+  if not found then misuse("testing.cases: there is no file at\n  %s", table.concat(places, "\n  ")) end
+  local results = cases.run(found, options)
+  local busted = package.loaded.busted
+  if type(busted) ~= "table" or not busted.it then return results end
+  for _, result in ipairs(results) do
+    busted.it(result.name or ("line %d"):format(result.line), function()
+      if not result.is_passed then busted.fail(cases.text(result), 0) end
+    end)
+  end
 end
 
 return testing

@@ -6,6 +6,7 @@ local ffi = require "tidemill.cdef"
 local call = require "tidemill.call"
 local commands = require "tidemill.testing_commands"
 local entry = require "tidemill.entry"
+local json = require "tidemill.json"
 local shape = require "tidemill.shape"
 local testing_timers = require "tidemill.testing_timers"
 local timers = require "tidemill.timers"
@@ -15,6 +16,7 @@ local pairs = require("tidemill.each").pairs
 local host = {}
 
 local STRING, MAP, TRUE, FALSE = ("s"):byte(), ("m"):byte(), ("t"):byte(), ("f"):byte()
+local OBJECT = ("{"):byte() -- what a value of JSON begins with
 local SIGNATURE_ROWS, SHAPES_MOST, SHAPE_DEPTH = 128, 1024, 32 -- as in rules/shapes.c
 local STATE_DEPTH, STATE_TOKENS = 128, 16777216
 
@@ -216,12 +218,19 @@ local function functions_of(self)
 
   function f.decode(c, i)
     local item, limits = self.items[i], self.limits
+    f.note()
     c.clock_ms = c.entries[i].clock_ms
     c.texts = item.texts and 1 or 0
     if item.size > limits.event_bytes then
       return set_fault(c, ("the entry has %d bytes, more than limits.event_kb allows (%d)"):format(item.size, limits.event_bytes))
     end
-    local ok, why = self.event_reader:read(item.bytes, limits.event_depth, limits.event_elements)
+    local bytes = item.bytes
+    if bytes:byte() == OBJECT then
+      local packed, fault = json.to_msgpack(bytes, limits.event_depth)
+      if not packed then return set_fault(c, "JSON: " .. fault) end
+      bytes, item.read = packed, packed -- kept, because the tokens point into it
+    end
+    local ok, why = self.event_reader:read(bytes, limits.event_depth, limits.event_elements)
     if not ok then return set_fault(c, "msgpack: " .. why) end
     if c.event_tokens.list[0].type ~= MAP then return set_fault(c, "msgpack: the event must be a map") end
     return self:shape_number(c.event_tokens.list, 0)
@@ -229,7 +238,11 @@ local function functions_of(self)
 
   f.mark = ffi.new "struct mark"
 
-  function f.note() f.mark.rule = 0 end
+  function f.note()
+    local mark = f.mark
+    mark.rule, mark.serial = 0, (mark.serial + 1) % 4294967296
+    mark.leaving, mark.is_full, mark.is_seen, mark.spent_us = 0, 0, 0, 0
+  end
 
   function f.find(_, rule, key)
     local slot = self.slots[rule] and self.slots[rule][key]
@@ -293,6 +306,8 @@ local function functions_of(self)
   function f.seen() end
 
   function f.clock() return self.time() end
+
+  function f.cpu_us() return os.clock() * 1e6 end
 
   local function room(buf, more)
     if buf.cap - buf.len >= more then return end

@@ -1,5 +1,5 @@
--- spec/loyalty_spec.lua: the spec of rules/loyalty.lua, on the engine's own kernel, without Redis. Run it in the project's folder:
--- busted spec
+-- spec/loyalty_spec.lua: the spec of rules/loyalty.lua, on the engine's own kernel, without Redis. Run it by `tidemill test`, or by
+-- `busted spec` where the rock is installed.
 local testing = require "tidemill.testing"
 
 describe("loyalty", function()
