@@ -224,7 +224,8 @@ describe("a schema that rules share", function()
     assert.same({ problem, problem }, e:status().problems) -- of each rule that uses it
     local code, out = program.run { "check", e.folder .. "/rules" }
     assert.equal(1, code)
-    assert.equal(("%s:%d: %s\n"):format(problem.file, problem.line, problem.message), out)
+    assert.equal(("%s:%d: %s\n"):format(problem.file, problem.line, problem.message)
+      .. '    2 |  n = { "number", optinal = true } } }\n      |                  ^^^^^^^\n', out)
   end)
 
   it("and a spec beside a rule: the one is loaded, the other is no rule, and saving it reloads nothing", function()
