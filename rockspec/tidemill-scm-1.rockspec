@@ -56,6 +56,7 @@ build = {
     ["tidemill.rulebook"] = "src/runtime/tidemill/rulebook.lua",
     ["tidemill.schema"] = "src/runtime/tidemill/schema.lua",
     ["tidemill.schema_reader"] = "src/runtime/tidemill/schema_reader.lua",
+    ["tidemill.shadow"] = "src/runtime/tidemill/shadow.lua",
     ["tidemill.shape"] = "src/runtime/tidemill/shape.lua",
     ["tidemill.step"] = "src/runtime/tidemill/step.lua",
     ["tidemill.testing"] = "src/runtime/tidemill/testing.lua",

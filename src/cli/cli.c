@@ -53,6 +53,9 @@ int cli_misuse(const char *command, const char *format, ...)
 
 bool cli_is_rule_name(const char *text)
 {
+    static const char shadow[] = "shadow:";
+    if (strncmp(text, shadow, sizeof shadow - 1) == 0)
+        text += sizeof shadow - 1;
     size_t len = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
     return len >= 1 && len <= 64 && text[len] == '\0';
 }

@@ -36,7 +36,7 @@ int cli_check_misconfigured(const struct config *config, const struct error *err
 /* The same for wrong usage of a command that only it can see; points at its help. */
 int cli_misuse(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* [A-Za-z0-9_-]{1,64} */
+/* [A-Za-z0-9_-]{1,64}, behind "shadow:" where it is about what a shadow rule keeps. */
 bool cli_is_rule_name(const char *text);
 
 #endif

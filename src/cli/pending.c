@@ -59,7 +59,7 @@ static void add_found(struct pending *p, const struct partitions *partitions,
         if (key->len <= head || memcmp(key->text, prefix->data, prefix->len) != 0 ||
             memcmp(key->text + prefix->len, middle, sizeof middle - 1) != 0)
             continue;
-        const char *rule = key->text + head, *colon = memchr(rule, ':', key->len - head);
+        const char *rule = key->text + head, *colon = memrchr(rule, ':', key->len - head);
         size_t len = colon == NULL ? 0 : (size_t)(colon - rule);
         if (len == 0 || len >= sizeof p->list->rule)
             continue;

@@ -8,6 +8,7 @@
 #define TIDEMILL_CLI_PENDING_H
 
 #include "cli/partitions.h"
+#include "rules/note.h"
 #include "rules/timers.h"
 
 enum { PENDING_CLOCKS = TIMER_EVENT + 1 };
@@ -15,7 +16,7 @@ enum { PENDING_CLOCKS = TIMER_EVENT + 1 };
 /* The timers of one rule in one partition. */
 struct pending_rule {
     size_t partition; /* index in the partitions */
-    char rule[65];
+    char rule[RULE_NAME];
     struct buf queues[PENDING_CLOCKS]; /* keys of the sorted sets, by TIMER_WALL and TIMER_EVENT */
     struct buf payloads;               /* key of the hash */
 };

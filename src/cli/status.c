@@ -85,6 +85,28 @@ static void show_rules(struct buf *out, const struct token *rules)
     show_list(out, rules, has_time(rules) ? names : timeless, heads);
 }
 
+/* What shadow rules would have done, beside what was done; nothing where there is none. */
+static void show_shadows(struct buf *out, const struct token *rules)
+{
+    static const char *const names[] = {
+        "name",        "shadow_of",        "shadow_effects",    "failed",
+        "shadow_same", "shadow_different", "shadow_only_would", "shadow_only_did",
+        NULL};
+    static const char *const heads[] = {"SHADOW", "OF",        "EFFECTS",    "FAILED",
+                                        "SAME",   "DIFFERENT", "ONLY WOULD", "ONLY DID"};
+    struct table table = {0};
+    const struct token *rule = rules + 1;
+    add_head(&table, names, heads);
+    for (uint32_t i = 0; rules != NULL && i < rules->len; i++, rule += rule->size)
+        if (answer_find(rule, "shadow_of") != NULL)
+            add_row(&table, rule, names);
+    if (table.cells > table.columns) {
+        buf_append_text(out, "\n");
+        table_print(&table, out, 0, terminal_has_colour(STDOUT_FILENO));
+    }
+    table_fini(&table);
+}
+
 /* A row a stream, of all partitions. */
 static void show_streams(struct buf *out, const struct token *partitions)
 {
@@ -150,6 +172,7 @@ static void show(struct buf *out, const struct token *status)
     show_list(out, answer_find(status, "workers"), worker_names, worker_heads);
     buf_append_text(out, "\n");
     show_rules(out, answer_find(status, "rules"));
+    show_shadows(out, answer_find(status, "rules"));
     show_problems(out, answer_find(status, "problems"));
     buf_append_text(out, "\n");
     const struct token *partitions = answer_find(status, "partitions");

@@ -289,7 +289,7 @@ static int read_clocks(struct show *s, struct error *error)
     command_append(out, "TIME", NULL);
     for (size_t i = 0; i < t->pending.count; i++) {
         const struct pending_rule *rule = &t->pending.list[i];
-        char field[80];
+        char field[sizeof "watermark:" + RULE_NAME];
         snprintf(field, sizeof field, "watermark:%s", rule->rule);
         command_append(out, "HGET", t->partitions.list[rule->partition].ctl.data, field, NULL);
     }

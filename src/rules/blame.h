@@ -12,7 +12,7 @@
 struct blame {
     char partition[128]; /* as partition_name gives it */
     char stream[NOTE_NAME];
-    char rule[65];
+    char rule[RULE_NAME];
     char version[16];  /* of the rule that was running: another version may do better */
     char reason[8];    /* of the letter: crash, hang */
     char message[160]; /* of the letter, one sentence */

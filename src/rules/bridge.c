@@ -107,6 +107,8 @@ void bridge_destroy(struct bridge *b)
     buf_fini(&b->json);
     buf_fini(&b->want_keys);
     buf_fini(&b->effect_keys);
+    buf_fini(&b->effect_value);
+    buf_fini(&b->shadow_records);
     bridge_forget_refusals(b);
     free(b->wants);
     free(b->groups);
@@ -371,7 +373,9 @@ static void forget_batch(struct bridge *b)
     buf_reset(&b->view.letters, KEEP_BYTES);
     buf_reset(&b->json, KEEP_BYTES);
     buf_reset(&b->effect_keys, KEEP_BYTES);
-    b->view.effect_count = b->view.letter_count = 0;
+    buf_reset(&b->effect_value, KEEP_BYTES);
+    buf_reset(&b->shadow_records, KEEP_BYTES);
+    b->view.effect_count = b->view.letter_count = b->shadow_count = 0;
 }
 
 void bridge_seal(struct bridge *b, struct sealed_batch *into)
@@ -671,8 +675,8 @@ void bridge_discard(struct bridge *b)
 {
     states_discard(b->states);
     bridge_time_discard(b);
-    b->view.effect_count = b->view.letter_count = 0;
-    b->view.out.len = b->view.letters.len = b->effect_keys.len = 0;
+    b->view.effect_count = b->view.letter_count = b->shadow_count = 0;
+    b->view.out.len = b->view.letters.len = b->effect_keys.len = b->shadow_records.len = 0;
     b->view.is_unordered = 0;
     b->view.clock_ms = b->first_clock_ms;
     b->view.want_count = b->view.request_count = 0;

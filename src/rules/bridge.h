@@ -174,6 +174,9 @@ const char *bridge_effect_bytes(const struct bridge *b, const struct effect *eff
 const char *bridge_effect_key(const struct bridge *b, const struct effect *effect, size_t *len);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
 
+/* What shadow rules would have done. */
+const struct buf *bridge_shadow_records(const struct bridge *b, uint32_t *count);
+
 /* The effects of a batch that is sent, and what fired in it, for telling what Redis refused of
  * them. */
 struct sealed_batch {

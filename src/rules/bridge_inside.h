@@ -2,6 +2,7 @@
  *
  *     bridge.c          a batch from its begin to its end; states and effects
  *     bridge_letters.c  dead letters, and effects that Redis refused
+ *     bridge_shadow.c   records of shadow rules
  *     bridge_time.c     timers and windows, what fired of them, and the clocks of rules
  *
  * The functions that the kernel calls (kernel_calls.h) stand where their subject is. */
@@ -55,7 +56,10 @@ struct bridge {
     struct want *wants;
     uint32_t want_cap;
     struct buf want_keys;
-    struct buf effect_keys; /* of the batch's effects, of rules whose keys are noted */
+    struct buf shadow_records; /* of shadow rules: commands */
+    uint32_t shadow_count;
+    struct buf effect_value; /* see bridge_effect_value */
+    struct buf effect_keys;  /* of the batch's effects, of rules whose keys are noted */
     struct {
         uint32_t rule, first, count;
     } * groups; /* of wants: one HMGET each */

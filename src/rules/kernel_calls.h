@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 struct bridge;
+struct buf;
 struct state_slot;
 struct timer;
 
@@ -28,6 +29,18 @@ void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void
                    size_t len);
 /* Of the effect that was added last: bridge_effect_key. */
 void bridge_note_key(struct bridge *b, const char *key, size_t len);
+/* Effect `number` of the batch, packed (shadow_record.h); until the next call. */
+const struct buf *bridge_effect_value(struct bridge *b, uint32_t number);
+/* A record of a shadow rule on entry i, beside that of the rule that it would replace
+ * (did->rule 0: none). */
+struct shadow_side {
+    uint32_t rule;
+    const char *effects; /* msgpack, `len` bytes */
+    size_t len;
+    const char *reason, *message, *traceback; /* NULL: it did not fail */
+};
+void bridge_shadow(struct bridge *b, uint32_t i, const struct shadow_side *would,
+                   const struct shadow_side *did, bool is_same, const char *key, size_t key_len);
 /* Timers and windows: `rule` is the number that states are kept under, `kind` one of enum
  * timer_kind. The first two, as bridge_put, only when the handler is done. */
 void bridge_timer_set(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,

@@ -8,7 +8,10 @@
 
 #include "sandbox/mark.h"
 
-enum { NOTE_NAME = 1024 };
+enum {
+    NOTE_NAME = 1024,
+    RULE_NAME = 72 /* of a rule, with its NUL: 64 letters, and "shadow:" before them */
+};
 
 struct note {
     struct mark mark;       /* first: the kernel holds a pointer to it */

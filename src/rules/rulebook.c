@@ -162,6 +162,10 @@ static void keep_rules(struct rulebook *book, lua_State *L)
             .file = keep_field(book, L, "file"),
             .state_version = int_field(L, "state_version"),
         };
+        lua_getfield(L, -1, "is_shadow");
+        bool is_shadow = lua_toboolean(L, -1);
+        lua_pop(L, 1);
+        rule->shadow_of = is_shadow ? keep_field(book, L, "shadow_of") : NULL;
         lua_getfield(L, -1, "streams");
         rule->stream_count = lua_objlen(L, -1);
         const char **streams =
@@ -430,6 +434,19 @@ struct note *rulebook_note(struct rulebook *book)
     return book->note;
 }
 
+static void inherit_shadow(struct rulebook *book, uint32_t number, const struct rule_info *rule)
+{
+    lua_State *L = vm_lua(book->vm);
+    rulebook_push(book, "inherit_shadow");
+    lua_pushinteger(L, (lua_Integer)number);
+    lua_pushnumber(L, (lua_Number)rule->shadow.effects);
+    lua_pushnumber(L, (lua_Number)rule->shadow.same);
+    lua_pushnumber(L, (lua_Number)rule->shadow.different);
+    lua_pushnumber(L, (lua_Number)rule->shadow.only_would);
+    lua_pushnumber(L, (lua_Number)rule->shadow.only_did);
+    (void)vm_call(book->vm, 6, 0, NULL);
+}
+
 void rulebook_inherit(struct rulebook *book, struct rulebook *from)
 {
     lua_State *L = vm_lua(book->vm);
@@ -448,6 +465,8 @@ void rulebook_inherit(struct rulebook *book, struct rulebook *from)
         lua_pushnumber(L, (lua_Number)rule.fed_back);
         lua_pushnumber(L, (lua_Number)rule.late);
         (void)vm_call(book->vm, 6, 0, NULL);
+        if (rule.shadow_of != NULL)
+            inherit_shadow(book, number, &rule);
     }
 }
 
@@ -471,6 +490,21 @@ const struct rule_info *rulebook_loaded_rule(const struct rulebook *book, size_t
     return &book->rules[number];
 }
 
+static void count_shadow(struct rulebook *book, size_t number, struct rule_info *info)
+{
+    lua_State *L = vm_lua(book->vm);
+    rulebook_push(book, "shadow_counts");
+    lua_pushinteger(L, (lua_Integer)number + 1);
+    if (vm_call(book->vm, 1, 5, NULL) != 0)
+        return;
+    info->shadow.effects = (uint64_t)lua_tonumber(L, -5);
+    info->shadow.same = (uint64_t)lua_tonumber(L, -4);
+    info->shadow.different = (uint64_t)lua_tonumber(L, -3);
+    info->shadow.only_would = (uint64_t)lua_tonumber(L, -2);
+    info->shadow.only_did = (uint64_t)lua_tonumber(L, -1);
+    lua_pop(L, 5);
+}
+
 void rulebook_rule(struct rulebook *book, size_t number, struct rule_info *info)
 {
     lua_State *L = vm_lua(book->vm);
@@ -488,6 +522,8 @@ void rulebook_rule(struct rulebook *book, size_t number, struct rule_info *info)
     info->uses_state = lua_toboolean(L, -2);
     info->late = (uint64_t)lua_tonumber(L, -1);
     lua_pop(L, 8);
+    if (info->shadow_of != NULL)
+        count_shadow(book, number, info);
 }
 
 uint32_t rulebook_stream(struct rulebook *book, const char *name, size_t len)

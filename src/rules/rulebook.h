@@ -43,6 +43,10 @@ struct rule_info {
     bool is_failing;                  /* more often than the settings' `failing` allows */
     bool asks, uses_state;            /* as far as is known yet */
     uint64_t late;                    /* events that came after all their windows had closed */
+    const char *shadow_of; /* of a shadow rule: the one that it would replace, or ""; else NULL */
+    struct {
+        uint64_t effects, same, different, only_would, only_did;
+    } shadow; /* its effects and records (runtime/tidemill/shadow.lua), since the start */
 };
 
 struct rulebook_options {

@@ -10,6 +10,8 @@ local tidemill = {}
 ---@class tidemill.rule.definition
 ---@field stream string|string[]             name, list of names, or a glob such as "orders:*"
 ---@field name? string                       default: the file name without .lua; [A-Za-z0-9_-]{1,64}
+---@field mode? "live"|"shadow"              shadow: runs beside the live rules, its effects are kept for `tidemill shadow`, not written
+---@field shadow_of? string                  the live rule that this one, in shadow mode, would replace
 ---@field when? table|fun(event: table): boolean   fields that must equal a value or one of a list; or a function
 ---@field key? string|fun(event: table): string|number   events of one key run in order and share one state
 ---@field event? table<string, tidemill.field>|tidemill.schema.definition   what events look like; violations are dead letters

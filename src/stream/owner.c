@@ -443,11 +443,13 @@ static const char *keep_text(struct owner *o, const char *text, size_t len)
 
 static void read_clock(struct owner *o, const struct reply *field, const struct reply *value)
 {
-    static const char seen[] = "seen:", watermark[] = "watermark:";
+    static const char seen[] = "seen:", watermark[] = "watermark:", shadow[] = "shadow:";
     const char *rule = NULL, *end = field->text + field->len, *stream = end;
     if (strncmp(field->text, seen, sizeof seen - 1) == 0) {
         rule = field->text + sizeof seen - 1;
-        stream = memchr(rule, ':', (size_t)(end - rule));
+        bool is_shadow = strncmp(rule, shadow, sizeof shadow - 1) == 0; /* no live rule's name */
+        const char *name = rule + (is_shadow ? sizeof shadow - 1 : 0);
+        stream = memchr(name, ':', (size_t)(end - name));
     } else if (strncmp(field->text, watermark, sizeof watermark - 1) == 0) {
         rule = field->text + sizeof watermark - 1;
     }

@@ -17,6 +17,8 @@
 #ifndef TIDEMILL_WORKER_MESSAGE_H
 #define TIDEMILL_WORKER_MESSAGE_H
 
+#include "rules/note.h"
+
 #include <stdint.h>
 
 enum message_type {
@@ -39,7 +41,7 @@ struct message_loaded {
 
 /* The rules that it runs from now on, in the order of their numbers, the first of which is 1. */
 struct message_rule {
-    char name[65];
+    char name[RULE_NAME];
     char version[16];
 };
 

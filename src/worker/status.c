@@ -37,6 +37,26 @@ static void add_watermark(const struct status *s, struct buf *json, const char *
         buf_append_text(json, "\"watermark\":null,\"watermark_lag_ms\":null");
 }
 
+static void add_shadow(struct buf *json, const struct rule_info *rule)
+{
+    const struct {
+        const char *name;
+        uint64_t number;
+    } rows[] = {
+        {"shadow_effects", rule->shadow.effects},
+        {"shadow_same", rule->shadow.same},
+        {"shadow_different", rule->shadow.different},
+        {"shadow_only_would", rule->shadow.only_would},
+        {"shadow_only_did", rule->shadow.only_did},
+    };
+    buf_append_text(json, ",");
+    add_text(json, "shadow_of", rule->shadow_of);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        buf_append_text(json, ",");
+        add_number(json, rows[i].name, rows[i].number);
+    }
+}
+
 static void add_rules(struct status *s, struct buf *json)
 {
     buf_append_text(json, "\"rules\":[");
@@ -66,6 +86,8 @@ static void add_rules(struct status *s, struct buf *json)
         add_number(json, "fed_back", rule.fed_back);
         buf_printf(json, ",\"failing\":%s,", rule.is_failing ? "true" : "false");
         add_watermark(s, json, rule.name);
+        if (rule.shadow_of != NULL)
+            add_shadow(json, &rule);
         buf_append_text(json, "}");
     }
     buf_append_text(json, "]");

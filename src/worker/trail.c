@@ -17,11 +17,11 @@ static const char *take_word(const char *at, char *word, size_t size)
 }
 
 /* "rule/version". */
-static bool split_rule(const char *word, size_t len, char rule[65], char version[16])
+static bool split_rule(const char *word, size_t len, char rule[RULE_NAME], char version[16])
 {
     const char *slash = memchr(word, '/', len);
     size_t rule_len = slash != NULL ? (size_t)(slash - word) : 0;
-    if (rule_len == 0 || rule_len > 64 || len - rule_len - 1 > 15)
+    if (rule_len == 0 || rule_len >= RULE_NAME || len - rule_len - 1 > 15)
         return false;
     memcpy(rule, word, rule_len);
     rule[rule_len] = '\0';
@@ -81,7 +81,7 @@ void trail_count_death(struct trail *t)
     t->deaths = 0;
 }
 
-bool trail_next_blamed(const struct trail *t, size_t *at, char rule[65], char version[16])
+bool trail_next_blamed(const struct trail *t, size_t *at, char rule[RULE_NAME], char version[16])
 {
     while (t->blamed[*at] != '\0') {
         const char *word = t->blamed + *at;
@@ -95,7 +95,7 @@ bool trail_next_blamed(const struct trail *t, size_t *at, char rule[65], char ve
 
 bool trail_blames(const struct trail *t, const char *rule, const char *version)
 {
-    char other[65], other_version[16];
+    char other[RULE_NAME], other_version[16];
     for (size_t at = 0; trail_next_blamed(t, &at, other, other_version);)
         if (strcmp(other, rule) == 0 && strcmp(other_version, version) == 0)
             return true;

@@ -30,8 +30,8 @@ struct trail {
     unsigned deaths;
     uint64_t ms, seq; /* the entry */
     uint32_t attempts;
-    char rule[65], version[16]; /* rule "": not known */
-    char blamed[TRAIL_BLAMED];  /* "cart/1a2b,fraud/9c0d" */
+    char rule[RULE_NAME], version[16]; /* rule "": not known */
+    char blamed[TRAIL_BLAMED];         /* "cart/1a2b,fraud/9c0d" */
     char stream[NOTE_NAME];
 };
 
@@ -47,7 +47,7 @@ void trail_count_death(struct trail *t);
 bool trail_blames(const struct trail *t, const char *rule, const char *version);
 
 /* The blamed rules, one a call; `*at` starts at 0. */
-bool trail_next_blamed(const struct trail *t, size_t *at, char rule[65], char version[16]);
+bool trail_next_blamed(const struct trail *t, size_t *at, char rule[RULE_NAME], char version[16]);
 
 /* What to note while this rule of the entry is run, knowing `found`: its deaths count for the rule
  * that they happened in, or for any when that is not known; an edited rule has none yet. */

@@ -27,9 +27,11 @@ uint32_t transaction_add_effects(struct commit *commit, struct bridge *bridge)
 
 uint32_t transaction_add_letters(struct commit *commit, struct bridge *bridge)
 {
-    uint32_t count;
+    uint32_t count, shadow_count;
     const struct buf *letters = bridge_letters(bridge, &count);
+    const struct buf *records = bridge_shadow_records(bridge, &shadow_count);
     commit_add_commands(commit, letters->data, letters->len, count, "XADD :dlq");
+    commit_add_commands(commit, records->data, records->len, shadow_count, "XADD :shadow:*");
     return count;
 }
 

@@ -15,7 +15,8 @@ struct transaction {
 
 void transaction_fini(struct transaction *t);
 
-/* What rules want of a batch, and its dead letters. Return how many. */
+/* What rules want of a batch; its dead letters, and behind them what shadow rules would have done.
+ * Return how many effects, and letters. */
 uint32_t transaction_add_effects(struct commit *commit, struct bridge *bridge);
 uint32_t transaction_add_letters(struct commit *commit, struct bridge *bridge);
 

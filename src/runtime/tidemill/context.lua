@@ -4,6 +4,7 @@ local entry = require "tidemill.entry"
 local environment = require "tidemill.environment"
 local memory = require "tidemill.memory"
 local pack = require "tidemill.pack"
+local shadow = require "tidemill.shadow"
 local timers = require "tidemill.timers"
 local value = require "tidemill.value"
 
@@ -70,7 +71,7 @@ local function xadd_head(K, R, stream)
   words[#words + 1], words[#words + 2] = "*", "data"
   local parts = { ("*%d\r\n"):format(#words + 1) }
   for _, word in ipairs(words) do parts[#parts + 1] = ("$%d\r\n%s\r\n"):format(#word, word) end
-  return { bytes = table.concat(parts) .. "$", is_json = output.codec == "json", is_own = reads(R, stream) }
+  return { bytes = table.concat(parts) .. "$", is_json = output.codec == "json", is_own = not R.is_shadow and reads(R, stream) }
 end
 
 -- Counts an effect of this call against the limits, and says whether Redis refused it before (then it is left out).
@@ -85,7 +86,9 @@ local function admit(K, R, p, len)
   elseif call.bytes > most.effect_bytes then
     call.leave("output", ("more than %d bytes of effects for one event (%s)"):format(most.effect_bytes, most.setting.effect_kb))
   end
-  return p.refused == nil or not K.host.is_refused(p, R, ordinal)
+  if p.refused == nil or not K.host.is_refused(p, R, ordinal) then return true end
+  if R.is_watched then shadow.note_failure(p, R, p.c.at_entry, "refused", "Redis refused an effect", "", call.key) end
+  return false
 end
 
 local function emitter(K, R)
@@ -121,7 +124,7 @@ local function emitter(K, R)
     end
     local bytes = head.bytes
     if not admit(K, R, p, len) then return end
-    if p.tracks_writes then K.note_write(p, stream) end
+    if p.tracks_writes and not R.is_shadow then K.note_write(p, stream) end
     if head.is_own then feed_back(K, R, stream) end
     emit(p.c, R.index, call.ordinal, bytes, #bytes, payload, len)
     if note_key then note_key(p.c, call.key, #call.key) end
@@ -137,10 +140,10 @@ local function write_effect(K, R, p, argv, keys)
     len = len + #word
   end
   if not admit(K, R, p, len) then return end
-  if p.tracks_writes then
+  if p.tracks_writes and not R.is_shadow then
     for _, key in ipairs(keys) do K.note_write(p, key) end
   end
-  if argv[1] == "XADD" and reads(R, argv[2]) then feed_back(K, R, argv[2]) end
+  if argv[1] == "XADD" and not R.is_shadow and reads(R, argv[2]) then feed_back(K, R, argv[2]) end
   local bytes = table.concat(parts)
   K.host.effect(p.c, R.index, call.ordinal, bytes, #bytes)
   if R.notes_keys and K.host.note_key then K.host.note_key(p.c, call.key, #call.key) end

@@ -24,6 +24,10 @@ void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const 
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
 void bridge_note_key(struct bridge *, const char *, size_t);
+const struct buf *bridge_effect_value(struct bridge *, uint32_t);
+const char *bridge_effect_key(const struct bridge *, const struct effect *, size_t *);
+struct shadow_side { uint32_t rule; const char *effects; size_t len; const char *reason, *message, *traceback; };
+void bridge_shadow(struct bridge *, uint32_t, const struct shadow_side *, const struct shadow_side *, bool, const char *, size_t);
 void bridge_timer_set(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t, double, const void *,
                       size_t);
 void bridge_timer_cancel(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t);
@@ -62,6 +66,25 @@ local function check_layout()
   same("batch_entry.stream", ffi.offsetof("struct batch_entry", "stream"), c.entry_stream_at)
 end
 
+local key_len, would, did = ffi.new "size_t[1]", ffi.new "struct shadow_side", ffi.new "struct shadow_side"
+
+local function effect_key(c, n)
+  local bytes = C.bridge_effect_key(c, c.effects + n, key_len)
+  return ffi.string(bytes, key_len[0])
+end
+
+local function fill_side(side, R, effects, failure)
+  side.rule, side.effects, side.len = R and R.index or 0, effects, #effects
+  side.reason, side.message = failure and failure.reason, failure and failure.message
+  side.traceback = failure and failure.traceback
+end
+
+local function shadow_record(c, record)
+  fill_side(would, record.rule, record.would, record.failure)
+  fill_side(did, record.rule.replaces, record.did, record.did_failure)
+  C.bridge_shadow(c, record.entry, would, did, record.is_same, record.key, #record.key)
+end
+
 -- `c_functions` are those of bridge.c that take or give Lua values; `mark` is the address of what is running (sandbox/mark.h).
 local function host_of(c_functions, mark)
   return {
@@ -76,6 +99,12 @@ local function host_of(c_functions, mark)
     emit = C.bridge_emit,
     effect = C.bridge_effect,
     note_key = C.bridge_note_key,
+    effect_key = effect_key,
+    effect_value = function(c, n)
+      local value = C.bridge_effect_value(c, n)
+      return ffi.string(value.data, value.len)
+    end,
+    shadow_record = shadow_record,
     timer_set = C.bridge_timer_set,
     timer_cancel = C.bridge_timer_cancel,
     timer_find = C.bridge_timer_find,
@@ -232,6 +261,21 @@ end
 function engine.inherit(number, failed, skipped, events, fed_back, late)
   local R = engine.book.rules[number]
   R.failed, R.skipped, R.passed, R.fed_back, R.late = failed, skipped, events - failed, fed_back, late
+end
+
+---What a shadow rule has come to: its effects, and how many records are the same, different,
+---only its own, only the other's.
+function engine.shadow_counts(number)
+  local R = engine.book.rules[number]
+  local counts = R.shadow_counts
+  if not counts then return 0, 0, 0, 0, 0 end
+  return counts.effects, counts.same, counts.different, counts.only_would, counts.only_did
+end
+
+function engine.inherit_shadow(number, effects, same, different, only_would, only_did)
+  engine.book.rules[number].shadow_counts = {
+    effects = effects, same = same, different = different, only_would = only_would, only_did = only_did,
+  }
 end
 
 ---The running time of rule `number` on one event, and what happens when it is over (see sandbox/limit.h).

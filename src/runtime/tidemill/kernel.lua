@@ -27,6 +27,7 @@ local context = require "tidemill.context"
 local health = require "tidemill.health"
 local limits = require "tidemill.limits"
 local memory = require "tidemill.memory"
+local shadow = require "tidemill.shadow"
 local tasks = require "tidemill.tasks"
 local timers = require "tidemill.timers"
 local unpack_reader = require("tidemill.unpack").reader
@@ -134,9 +135,10 @@ function kernel.new(host, book, settings)
     R.index, R.builders, R.asks, R.uses_state = index, {}, false, false
     R.id = R.id or index -- its states go by this one, which stays over reloads; effects and the mark by the index
     R.fed_back = 0 -- effects on streams that it reads itself
-    health.open(R, settings)
+    health.open(R, R.is_shadow and {} or settings) -- a shadow rule is never reported as failing
     R.limits = limits.of_rule(R.own_limits, settings)
-    R.notes_keys = settings.notes_keys or nil -- its effects say for which key (a back-test's do)
+    R.is_watched = R.is_shadow or R.is_shadowed -- shadow.lua compares what it wants
+    R.notes_keys = settings.notes_keys or R.is_watched -- its effects say for which key (a back-test's do)
     if R.has_clock then K.clocked[#K.clocked + 1] = R end
     if R.on_timer then K.timed[#K.timed + 1] = R end
     if R.window then R.enter = windows.enter_of(R) end
@@ -145,6 +147,7 @@ function kernel.new(host, book, settings)
     R.spare_contexts, R.spare_coroutines = {}, {}
     R.step = step.of_rule(K, R)
   end
+  shadow.open(K)
   return K
 end
 
@@ -201,6 +204,13 @@ function kernel.undo_effects(c, i, index, task)
   end
 end
 
+-- The dead letter of a rule; of a shadow rule it is a record of its own (shadow.lua).
+local function write_letter(self, p, R, i, reason, message, traceback, key, payload)
+  if R.is_watched then shadow.note_failure(p, R, i, reason, message, traceback, key) end
+  if R.is_shadow then return end
+  self.host.letter(p.c, i, R.name, R.version, reason, message, traceback, key, payload)
+end
+
 -- `task`: when it was one.
 function kernel:fail_event(p, R, i, reason, message, traceback, key, task)
   local c = p.c
@@ -216,14 +226,14 @@ function kernel:fail_event(p, R, i, reason, message, traceback, key, task)
   end
   p.failed = p.failed or {}
   p.failed[#p.failed + 1] = { rule = R, passed = R.passed, reason = reason, message = message }
-  if R.on_error == "skip" then return end
+  if task and task.kind == timers.WINDOW then windows.tell_span(c, task) end
+  if R.on_error == "skip" then
+    if R.is_watched then shadow.note_failure(p, R, i, reason, cut_text(message), "", key or "") end
+    return
+  end
   local payload = ""
   if i >= entry.FIRED then payload = task and task.payload or call.payload or "" end
-  if task and task.kind == timers.WINDOW then
-    local fired = c.fired[i - entry.FIRED]
-    fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
-  end
-  self.host.letter(c, i, R.name, R.version, reason, cut_text(message), cut_text(traceback or ""), key or "", payload)
+  write_letter(self, p, R, i, reason, cut_text(message), cut_text(traceback or ""), key or "", payload)
 end
 
 ---An event whose windows have all closed: counted, and without `on_late` a letter.
@@ -236,8 +246,9 @@ function kernel:tell_late(p, R, i, key, time, watermark)
   if late[i] then return end
   late[i], late.count = true, late.count + 1
   if R.on_late then return end
-  self.host.letter(p.c, i, R.name, R.version, "late", ("the event's time %.0f is behind the watermark %.0f, and its %s closed")
-    :format(time, watermark, R.window.kind == "sliding" and "windows have" or "window has"), "", key, "")
+  local message = ("the event's time %.0f is behind the watermark %.0f, and its %s closed"):format(time, watermark,
+    R.window.kind == "sliding" and "windows have" or "window has")
+  write_letter(self, p, R, i, "late", message, "", key, "")
 end
 
 function kernel:undecodable_entry(p, i)
@@ -553,7 +564,7 @@ local function reset(p)
     p.lookups, p.written, p.first_writer, p.stop_at, p.late = {}, {}, nil, nil, {}
     p.is_used = false
   end
-  p.has_driven, p.failed = false, nil
+  p.has_driven, p.failed, p.watched = false, nil, nil
 end
 
 ---Starts a batch of `count` entries that stand in the bridge. Nothing of an earlier try remains: the host has discarded what
@@ -691,6 +702,7 @@ function kernel:run(p)
   if p.failed then count_failures(self, p) end
   if next(p.late) ~= nil then count_late(self, p) end
   clocks.report(self, p)
+  if self.shadows then shadow.settle(self, p) end
   end_clock(p)
   if self.failing_count > 0 then health.look(self) end
   -- A second try may have ended before the place where the first one stopped, because time was up.

@@ -222,8 +222,13 @@ end
 
 local FIELDS = {}
 
+-- `seen:shadow:RULE:STREAM` in ctl is of the shadow rule RULE, and never of a rule `shadow` on the stream `RULE:STREAM`.
+local RESERVED = "shadow"
+
 function FIELDS.name(loader, file, R, v)
-  if type(v) == "string" and #v <= 64 and v:find "^[%w_-]+$" then
+  if v == RESERVED then
+    loader:field_problem(file, "name", "a rule cannot be named '%s': what shadow rules keep is called so", RESERVED)
+  elseif type(v) == "string" and #v <= 64 and v:find "^[%w_-]+$" then
     R.name = v
   else
     loader:field_problem(file, "name", "`name` must be 1 to 64 letters, digits, _ or -")
@@ -507,8 +512,65 @@ function FIELDS.on_error(loader, file, R, v)
   R.on_error = v
 end
 
-local ORDER = { "name", "stream", "when", "key", "event", "upgrade", "state", "limits", "time", "lateness", "idle", "clock", "window",
+function FIELDS.mode(loader, file, R, v)
+  if v ~= "live" and v ~= "shadow" then
+    return loader:field_problem(file, "mode", "`mode` must be \"live\" or \"shadow\"")
+  end
+  R.is_shadow = v == "shadow" or nil
+end
+
+function FIELDS.shadow_of(loader, file, R, v)
+  if type(v) ~= "string" then
+    return loader:field_problem(file, "shadow_of", "`shadow_of` must be the name of a rule, it is a %s", type(v))
+  end
+  R.shadow_of = v
+end
+
+local ORDER = { "name", "mode", "shadow_of", "stream", "when", "key", "event", "upgrade", "state", "limits", "time", "lateness",
+  "idle", "clock", "window",
   "merge", "on_event", "on_timer", "on_window", "on_late", "on_error" }
+
+-- ── shadow rules ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- A shadow rule's name, for its state, timers, clocks and log lines. No live rule's name has a colon: so the two of one name
+-- never meet, and a rule that goes live begins with what it kept when it was live.
+local function shadow_name(name) return "shadow:" .. name end
+
+local function check_mode(loader, file, R)
+  if R.shadow_of and not R.is_shadow then
+    loader:field_problem(file, "shadow_of", "`shadow_of` needs `mode = \"shadow\"`")
+  elseif R.shadow_of == R.name then
+    loader:field_problem(file, "shadow_of", "`shadow_of` names the rule itself; it names the one that this would replace")
+  end
+  -- It may fail, but not stop live rules.
+  if R.is_shadow and R.on_error == "stop" then R.on_error = "dead" end
+end
+
+-- Why `shadow_of` names no rule that could be replaced.
+local function unpaired(R, rules, of)
+  if of then return ("rule '%s' is in shadow mode itself"):format(R.shadow_of) end
+  local live = {}
+  for _, other in ipairs(rules) do
+    if not other.is_shadow then live[#live + 1] = other.base_name end
+  end
+  return ("there is no rule '%s'%s"):format(R.shadow_of, #live > 0 and nearest.hint(R.shadow_of, live) or "")
+end
+
+-- Gives each shadow rule the one that it would replace. One that is not there is no problem but a warning: a file that leaves
+-- the folder must not hold up an edit of another. (And where a file has a mistake, its rule may be the one that is missing.)
+local function pair_shadows(loader, rules, by_name)
+  for _, R in ipairs(rules) do
+    local of = R.shadow_of and by_name[R.shadow_of]
+    if of and not of.is_shadow then
+      R.replaces, of.is_shadowed = of, true
+    elseif R.shadow_of and #loader.problems == 0 then
+      loader.warnings[#loader.warnings + 1] = {
+        file = R.file, unit = R.file, line = R.shadow_line,
+        message = ("`shadow_of`: %s; nothing is compared"):format(unpaired(R, rules, of)),
+      }
+    end
+  end
+end
 
 function Loader:check_rule(file, definition)
   local R = {
@@ -533,12 +595,18 @@ function Loader:check_rule(file, definition)
   if definition.on_event == nil then
     self:problem(file, rule_place, "`on_event` is missing: the function that is called for each event")
   end
-  if definition.name == nil and not (#R.name <= 64 and R.name:find "^[%w_-]+$") then
+  if definition.name == nil and R.name == RESERVED then
+    self:problem(file, 1, "a rule cannot be named '%s': what shadow rules keep is called so; rename the file or set `name`",
+      RESERVED)
+  elseif definition.name == nil and not (#R.name <= 64 and R.name:find "^[%w_-]+$") then
     self:problem(file, 1, "the file's name makes no rule name (letters, digits, _ and -, at most 64); rename it "
       .. "or set `name`")
   end
   check_time(self, file, R)
+  check_mode(self, file, R)
   if #self.problems > before then return nil end
+  R.base_name, R.shadow_line = R.name, R.shadow_of and line_of(file.text, "shadow_of") or file.rule_line
+  if R.is_shadow then R.name = shadow_name(R.name) end
   R.merge_at = R.merge and ("%s:%d"):format(file.name, line_of(file.text, "merge") or file.rule_line)
   R.seed = self.hash(file.depends)
   R.version = ("%08x"):format(R.seed)
@@ -669,12 +737,12 @@ function rulebook.load(files, options)
       if options.on_file then options.on_file(file.name) end
       local definition = loader:run_file(file)
       local R = definition and loader:check_rule(file, definition)
-      local other = R and by_name[R.name]
+      local other = R and by_name[R.base_name]
       if other then
-        loader:field_problem(file, "name", "a rule named '%s' is already in %s", R.name, other.file)
+        loader:field_problem(file, "name", "a rule named '%s' is already in %s", R.base_name, other.file)
         loader.problems[#loader.problems].other = other.file
       elseif R then
-        rules[#rules + 1], by_name[R.name] = R, R
+        rules[#rules + 1], by_name[R.base_name] = R, R
       end
     end
   end
@@ -682,8 +750,11 @@ function rulebook.load(files, options)
     loader.problems[1] = { file = "", unit = "", line = 0, message = "there are no rules: no file ends with .lua" }
   end
   table.sort(rules, function(a, b) return a.name < b.name end)
-  table.sort(loader.problems, stands_before)
-  return { rules = rules, problems = loader.problems, warnings = loader.warnings, sources = sources }
+  pair_shadows(loader, rules, by_name)
+  table.sort(loader.problems, function(a, b)
+    if a.file ~= b.file then return a.file < b.file end
+    return a.line < b.line
+  end)  return { rules = rules, problems = loader.problems, warnings = loader.warnings, sources = sources }
 end
 
 return rulebook

@@ -194,7 +194,10 @@ local function finish(K, p, task)
   local has_failed = K:keep(p, c, R, slot, task.record, task.ctx, task.entry, task.key, task)
   K.mark.rule = 0
   if has_failed then return end
-  if task.kind == WINDOW then windows.consume(K, c, task) end
+  if task.kind == WINDOW then
+    windows.tell_span(c, task)
+    windows.consume(K, c, task)
+  end
   R.passed = R.passed + 1
 end
 

@@ -168,7 +168,7 @@ end
 function testing.load_files(files, options)
   options = with_settings(options)
   local kit = setmetatable({
-    lines = {}, done_effects = {}, done_letters = {}, done_reasons = {}, state_writes = 0, last_id = {},
+    lines = {}, done_effects = {}, done_letters = {}, done_reasons = {}, done_shadow = {}, state_writes = 0, last_id = {},
     next_ms = options.start_ms or FIRST_MS, batch_events = options.batch_events or math.huge, answers = nil,
   }, Kit)
   local limits = limits_of(options)
@@ -390,12 +390,28 @@ end
 -- ── running ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 local function effect_of(host, e)
-  local argv = e.argv
-  if argv[1] == "XADD" and argv[#argv - 1] == "data" and argv[#argv - 2] == "*" then
-    local fields = host:decode(argv[#argv])
-    if type(fields) == "table" then return { stream = argv[2], fields = fields } end
+  local fields = testing_host.emitted(host, e.argv)
+  if fields then return { stream = e.argv[2], fields = fields } end
+  return { command = e.argv }
+end
+
+-- A record of a shadow rule, as a record for the spec.
+local function shadow_of(host, record)
+  local function effects_of(bytes)
+    local list = {}
+    for n, effect in ipairs(host:decode(bytes)) do
+      local is_emit = type(effect[2]) == "table"
+      list[n] = is_emit and { stream = effect[1], fields = effect[2] } or { command = effect }
+    end
+    return list
   end
-  return { command = argv }
+  local R, item, failure, did_failure = record.rule, record.item, record.failure, record.did_failure
+  return {
+    rule = R.base_name, of = R.replaces and R.replaces.name, stream = item.name, id = item.id, timer = item.timer,
+    window = item.window, key = record.key, would = effects_of(record.would), did = effects_of(record.did),
+    same = record.is_same, reason = failure and failure.reason, message = failure and failure.message,
+    did_reason = did_failure and did_failure.reason,
+  }
 end
 
 function Kit:take_batch(done)
@@ -417,6 +433,9 @@ function Kit:take_batch(done)
   end
   for _, one in ipairs(done.reasons) do
     self.done_reasons[#self.done_reasons + 1] = { rule = one.rule, id = one.id, reason = one.reason }
+  end
+  for _, record in ipairs(done.shadows) do
+    self.done_shadow[#self.done_shadow + 1] = shadow_of(self.host, record)
   end
   self.state_writes = self.state_writes + done.writes
 end
@@ -582,6 +601,12 @@ function Kit:effects() return taken(self, "done_effects") end
 ---The dead letters since the last call: { reason, message, traceback, rule, version, stream, id, key, attempts }.
 ---@return tidemill.testing.letter[]
 function Kit:letters() return taken(self, "done_letters") end
+
+---What shadow rules would have done since the last call, beside what the rules did that they would replace: { rule, of, stream,
+---id, key, would, did, same, reason, message, did_reason, timer, window }. `would` and `did` are lists of effects as `kit:effects`
+---gives them; `reason`: of what would be a dead letter.
+---@return table[]
+function Kit:shadow() return taken(self, "done_shadow") end
 
 ---The log lines since the last call, those of `print` too: { level, rule, text }.
 ---@return tidemill.testing.line[]

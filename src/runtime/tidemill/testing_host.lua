@@ -7,6 +7,7 @@ local call = require "tidemill.call"
 local commands = require "tidemill.testing_commands"
 local entry = require "tidemill.entry"
 local json = require "tidemill.json"
+local pack = require "tidemill.pack"
 local shape = require "tidemill.shape"
 local testing_timers = require "tidemill.testing_timers"
 local timers = require "tidemill.timers"
@@ -107,7 +108,7 @@ end
 function Host:discard()
   local c = self.c
   for slot, before in pairs(self.changed) do set_kept(slot, before or nil) end
-  self.changed, self.letters, self.lines, self.reasons = {}, {}, {}, {}
+  self.changed, self.letters, self.lines, self.reasons, self.shadows = {}, {}, {}, {}, {}
   self.wants, self.requests, self.answers = {}, {}, {}
   c.effect_count, c.letter_count, c.out.len, c.is_unordered, c.clock_ms = 0, 0, 0, 0, self.first_clock
   self.timers:discard()
@@ -168,10 +169,10 @@ function Host:commit()
   end
   local done = {
     effects = self:take_effects(), letters = in_order(self, self.letters), lines = in_order(self, self.lines),
-    reasons = in_order(self, self.reasons), writes = writes, fired = self.c.fired_count,
+    reasons = in_order(self, self.reasons), shadows = self.shadows, writes = writes, fired = self.c.fired_count,
   }
   self.timers:commit()
-  self.changed, self.letters, self.lines, self.reasons = {}, {}, {}, {}
+  self.changed, self.letters, self.lines, self.reasons, self.shadows = {}, {}, {}, {}, {}
   self.c.effect_count, self.c.out.len = 0, 0
   return done
 end
@@ -340,6 +341,21 @@ local function functions_of(self)
     f.effect(c, rule, ordinal, command, #command)
   end
 
+  function f.note_key(c, key) self.effect_keys[c.effect_count - 1] = key end
+
+  function f.effect_key(_, n) return self.effect_keys[n] or "" end
+
+  function f.effect_value(c, n)
+    local argv = read_command(ffi.string(c.out.data + c.effects[n].at, c.effects[n].len))
+    local emitted = host.emitted(self, argv)
+    return (pack.string(emitted and { argv[2], emitted } or argv))
+  end
+
+  function f.shadow_record(_, record)
+    record.item = self:item(record.entry)
+    self.shadows[#self.shadows + 1] = record
+  end
+
   -- JSON is only written by the engine; here the fields stay msgpack, to be looked at.
   function f.to_json(bytes, len) return ffi.string(bytes, len) end
 
@@ -366,6 +382,13 @@ function Host:fetch_states()
   self.wants = {}
 end
 
+---The event that a command emits: XADD of one field, `data`, that holds a table. nil: it is no emit.
+function host.emitted(self, argv)
+  if argv[1] ~= "XADD" or argv[#argv - 1] ~= "data" or argv[#argv - 2] ~= "*" then return nil end
+  local fields = self:decode(argv[#argv])
+  return type(fields) == "table" and fields or nil
+end
+
 ---The value of msgpack bytes, as rules see it.
 function Host:decode(bytes)
   if not self.spare_tokens then
@@ -383,13 +406,16 @@ function host.create(options)
   local self = setmetatable({
     c = c, limits = options.limits, is_cold = options.is_cold, is_input = options.is_input, items = {},
     shapes = {}, shape_count = 0, slots = {}, slot_of = {}, changed = {}, stored = {}, rule_index = {},
-    letters = {}, lines = {}, reasons = {}, wants = {}, requests = {}, answers = {}, refused = {}, first_clock = 0,
+    letters = {}, lines = {}, reasons = {}, shadows = {}, effect_keys = {}, wants = {}, requests = {}, answers = {},
+    refused = {}, first_clock = 0,
     time = function() return 0 end,
     event_reader = unpack_reader(c.event_tokens), state_reader = unpack_reader(c.state_tokens),
   }, Host)
   c.deadline_ms = math.huge
   self.timers = testing_timers.create(c, #options.rules)
-  for index, R in ipairs(options.rules) do self.stored[index], self.rule_index[R.name] = {}, index end
+  for index, R in ipairs(options.rules) do
+    self.stored[index], self.rule_index[R.name], self.rule_index[R.base_name] = {}, index, index
+  end
   self.functions = functions_of(self)
   return self
 end

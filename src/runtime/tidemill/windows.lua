@@ -16,6 +16,7 @@
 --
 -- An event works on a `record`: slot and field, table, and what its kind needs to write it back. (1) Nothing is written before
 -- the handler has returned; then `pack` may still refuse, and `store` may not.
+local entry = require "tidemill.entry"
 local timers = require "tidemill.timers"
 
 local windows = {}
@@ -420,6 +421,12 @@ function windows.run_close(K, c, task, ctx)
   rawset(ctx, "window", t)
   task.event = task.span
   return R.on_window(task.span, ctx)
+end
+
+---What is told of a closed window (a letter, a shadow rule's record) says when it began and ended.
+function windows.tell_span(c, task)
+  local fired = c.fired[task.entry - entry.FIRED]
+  fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
 end
 
 ---Takes away a window that has closed, also when `on_window` failed, and schedules what follows.
