@@ -149,6 +149,24 @@ const struct command command_table[COMMAND_COUNT] = {
             "tidemill timers drop --rule cart --key u17 --name remind\n"
             "# a rule that will not come back\n"
             "tidemill timers drop --rule old_cart\n"},
+    [COMMAND_SHADOW] = {
+        .name = "shadow", .summary = "what shadow rules would have done, beside what was done",
+        .usage = "[RULE] [--different] [--count N] [OPTIONS]",
+        .arguments_most = 1,
+        .about =
+            "A rule with mode = \"shadow\" runs on real traffic and writes nothing. What it would "
+            "have done with an event, timer or window is kept, beside what the rule did that "
+            "shadow_of names.\n\n"
+            "With RULE: its newest records, and over all that are kept how many are the same, and "
+            "how the sums of the numbers differ that the two emit. WOULD and DID are lists of "
+            "[stream, event] and of commands; a failure shows its reason. Without RULE: the shadow "
+            "rules of which records are kept.\n\n"
+            "tidemill status counts them, too, since the engine's start.",
+        .examples =
+            "tidemill shadow\n"
+            "# only where the edit would have done something else\n"
+            "tidemill shadow pricing_next --different --count 20\n"
+            "tidemill shadow pricing_next --json | jq 'select(.same | not)'\n"},
     [COMMAND_STATUS] = {
         .name = "status", .summary = "what is running: rules, lag and rates", .usage = "[OPTIONS]",
         .about = "Asks the running engine of this group over its control socket.",

@@ -107,6 +107,9 @@ struct config {
         const char *rule, *key, *name; /* NULL: any */
         bool is_sure;
     } timers;
+    struct {
+        bool is_different;
+    } shadow;
     const char *match;     /* state list: a glob, or NULL */
     const char *tag;       /* the one partition meant, or NULL */
     int64_t count;         /* how many at most; 0: all */
