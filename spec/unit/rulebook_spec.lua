@@ -228,6 +228,13 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\nlimits = { efects = 5 }', "4: unknown limit `limits.efects`; did you mean `effects`?" },
     { 'stream = "s", on_event = print,\nlimits = { vm_mb = 5 }',
       "4: `limits.vm_mb` is for all rules together: it stands in the settings" },
+    { 'stream = "s", on_event = print,\nmode = "shadows"', '3: `mode` must be "live" or "shadow"' },
+    { 'stream = "s", on_event = print,\nmode = "shadow", shadow_of = 5', "3: `shadow_of` must be the name of a rule, it is a number" },
+    { 'stream = "s", on_event = print,\nshadow_of = "a"', '3: `shadow_of` needs `mode = "shadow"`' },
+    { 'stream = "s", on_event = print, mode = "live",\nshadow_of = "a"', '3: `shadow_of` needs `mode = "shadow"`' },
+    { 'stream = "s", on_event = print, mode = "shadow",\nshadow_of = "r"',
+      "3: `shadow_of` names the rule itself; it names the one that this would replace" },
+    { 'stream = "s", on_event = print,\nname = "shadow"', "3: a rule cannot be named 'shadow': what shadow rules keep is called so" },
     { 'stream = "s", on_event = print,\nlimits = { state_kb = 0.5 }', "4: `limits.state_kb` must be a whole number of at least 1" },
   } do
     it("in " .. case[1]:gsub("\n", " "), function() assert.equal("r.lua:" .. case[2], problem(case[1])) end)

@@ -40,7 +40,7 @@ describe("the note in ctl", function()
   it("is none when no engine wrote it", function()
     for _, text in ipairs { "", "-", "x", "1 2-3 0 ? -", "x 2-3 0 ? - s", "1 2 0 ? - s", "1 2-x 0 ? - s", "1 2-3 x ? - s",
       "1 2-3 0 rule - s", "1 2-3 0 /v - s", "1 2-3 0 ? ", " 1 2-3 0 ? - s", "1  2-3 0 ? - s", "1 2-3 0 r/" .. ("v"):rep(16) .. " - s",
-      "1 2-3 0 " .. ("r"):rep(65) .. "/v - s", "1 2-3 0 ? - " .. ("x"):rep(1024), "1 2-3 0 ? " .. ("b"):rep(1024) .. " s" } do
+      "1 2-3 0 " .. ("r"):rep(72) .. "/v - s", "1 2-3 0 ? - " .. ("x"):rep(1024), "1 2-3 0 ? " .. ("b"):rep(1024) .. " s" } do
       assert.is_nil(parse(text), text)
     end
   end)

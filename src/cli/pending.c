@@ -1,6 +1,8 @@
 /* pending.c: see pending.h. Where timers stand, and lists of them. */
 #include "cli/pending.h"
 
+#include "cli/cli.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +63,9 @@ static void add_found(struct pending *p, const struct partitions *partitions,
             continue;
         const char *rule = key->text + head, *colon = memrchr(rule, ':', key->len - head);
         size_t len = colon == NULL ? 0 : (size_t)(colon - rule);
-        if (len == 0 || len >= sizeof p->list->rule)
+        char name[RULE_NAME];
+        snprintf(name, sizeof name, "%.*s", (int)len, rule);
+        if (len >= sizeof name || !cli_is_rule_name(name))
             continue;
         for (size_t clock = 0; clock < PENDING_CLOCKS; clock++) {
             if (strlen(clocks[clock]) == key->len - head - len - 1 &&

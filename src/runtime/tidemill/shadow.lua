@@ -5,14 +5,16 @@
 --                                                             └─> records { would, did }: kept in `…:shadow:RULE`
 --
 -- (1) There is a record of each entry for which one of the two wanted anything: effects, or to fail. (2) Of timers and windows
--- that fire there is one record for both rules where kind, key, name and due time are the same, and one batch has both.
--- (3) The effects of live rules stay as they are, in their order: what is committed is the same as without any shadow rule.
+-- that fire there is one record for both rules where kind, key, name and due time are the same, and one batch has both. Else
+-- there are two, one with nothing in `did` and one with nothing in `would`: who reads them joins them (cli/shadow_view.h), and
+-- so do the counts. (3) The effects of live rules stay as they are, in their order: what is committed is the same as without any shadow rule.
 local entry = require "tidemill.entry"
 local ffi = require "tidemill.cdef"
 
 local shadow = {}
 
 local FIRED = entry.FIRED
+local HALVES_MOST = 4096 -- of one rule, while their other halves are waited for
 local type, pairs = type, require("tidemill.each").pairs
 
 ---The kernel's shadow rules, if there are any: K.shadows. Their counts, since the engine's start: R.shadow_counts.
@@ -54,7 +56,7 @@ local function group_of(groups, c, i)
   local place = place_of(c, i)
   local group = groups.by_place[place]
   if not group then
-    group = { at = entry.position(c, i), is_retry = is_retry(c, i), wishes = {} }
+    group = { at = entry.position(c, i), place = place, is_retry = is_retry(c, i), wishes = {} }
     groups.by_place[place], groups[#groups + 1] = group, group
   end
   groups.last_entry, groups.last = i, group
@@ -134,18 +136,41 @@ end
 
 local function reason_of(wish) return wish and wish.failure and wish.failure.reason end
 
+local function is_same(K, would, did) return would == did or is_equal(K.unpack(would), K.unpack(did)) end
+
+-- Counts a record of what fired for one of the rules only, in this batch (2). Its other half may have come, or comes yet.
+local function count_half(K, p, R, place, half)
+  local counts = R.shadow_counts
+  local halves = p.shadow_halves[R.index] or { count = 0, by_place = {} }
+  local other = halves.by_place[place]
+  p.shadow_halves[R.index] = halves
+  if other and other.kind == half.kind then return end -- a batch that is run again
+  if not other then
+    if halves.count == HALVES_MOST then halves.count, halves.by_place = 0, {} end
+    halves.count, halves.by_place[place] = halves.count + 1, half
+    counts[half.kind] = counts[half.kind] + 1
+    return
+  end
+  local kind = half.reason == other.reason and is_same(K, half.bytes, other.bytes) and "same" or "different"
+  halves.count, halves.by_place[place] = halves.count - 1, nil
+  counts[other.kind], counts[kind] = counts[other.kind] - 1, counts[kind] + 1
+end
+
 -- What a shadow rule wanted of an entry, beside the one that it would replace; `would`, `did` nil: it wanted nothing.
-local function compare(K, p, R, would, did)
+local function compare(K, p, R, place, would, did)
   local c = p.c
   local counts = R.shadow_counts
   local record = {
     entry = would and would.entry or did.entry, rule = R, would = bytes_of(K, c, would), did = bytes_of(K, c, did),
     key = would and key_of(K, c, would) or key_of(K, c, did), failure = would and would.failure, did_failure = did and did.failure,
   }
-  record.is_same = reason_of(would) == reason_of(did)
-    and (record.would == record.did or is_equal(K.unpack(record.would), K.unpack(record.did)))
+  record.is_same = reason_of(would) == reason_of(did) and is_same(K, record.would, record.did)
   local kind = record.is_same and "same" or not did and "only_would" or not would and "only_did" or "different"
-  counts[kind] = counts[kind] + 1
+  if type(place) == "string" and not (would and did) then
+    count_half(K, p, R, place, { kind = kind, bytes = would and record.would or record.did, reason = reason_of(would or did) })
+  else
+    counts[kind] = counts[kind] + 1
+  end
   counts.effects = counts.effects + (would and #would.effects or 0)
   K.host.shadow_record(c, record)
 end
@@ -167,10 +192,11 @@ end
 
 ---The batch is done: what shadow rules want becomes records, which are written with it.
 function shadow.settle(K, p)
+  p.shadow_halves = p.shadow_halves or {}
   for _, group in ipairs(gather(K, p)) do
     for _, R in ipairs(group.is_retry and {} or K.shadows) do
       local would, did = group.wishes[R.index], R.replaces and group.wishes[R.replaces.index]
-      if would or did then compare(K, p, R, would, did) end
+      if would or did then compare(K, p, R, group.place, would, did) end
     end
   end
   take_out(K, p.c)
