@@ -246,6 +246,23 @@ describe("a shadow rule", function()
     assert.equal(2, #records "a")
   end)
 
+  it("is not taken for one whose effect Redis refuses to queue", function()
+    server:call("ACL", "SETUSER", "mill", "on", ">pw", "~*", "&*", "+@all", "-publish")
+    engine.send(server, "orders", { { id = "5-1", { n = 1 } }, { id = "5-2", { n = 2 } } })
+    e = engine.start { server = server, url = server:url("", "mill:pw@"), rules = {
+      ["old.lua"] = engine.rule 'ctx.redis.publish("news", event.n) ctx.emit("out", { n = event.n })',
+      ["a.lua"] = shadow('for _ = 1, 5 do ctx.redis.publish("shadow", "x") end', 'shadow_of = "old", stream = "orders"'),
+    } }
+    e:wait_position("orders", "5-2")
+    e:wait_done()
+    local letters = e:letters()
+    assert.same({ 2, "refused", "5-1", "5-2" }, { #letters, letters[1].reason, letters[1].id, letters[2].id })
+    assert.matches("news", letters[1].payload)
+    assert.same({ { n = 1 }, { n = 2 } }, e:emitted "out")
+    local list = records "a"
+    assert.same({ 2, 5, { { "out", { n = 1 } } }, "refused" }, { #list, #list[1].would, list[1].did, list[1].did_reason })
+  end)
+
   it("that keeps failing is no alarm", function()
     engine.flood(server, "orders", 300)
     start({ ["old.lua"] = engine.rule 'ctx.emit("out", event)', ["next.lua"] = shadow('error "always"', 'shadow_of = "old", '

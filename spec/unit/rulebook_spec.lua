@@ -228,13 +228,13 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\nlimits = { efects = 5 }', "4: unknown limit `limits.efects`; did you mean `effects`?" },
     { 'stream = "s", on_event = print,\nlimits = { vm_mb = 5 }',
       "4: `limits.vm_mb` is for all rules together: it stands in the settings" },
-    { 'stream = "s", on_event = print,\nmode = "shadows"', '3: `mode` must be "live" or "shadow"' },
-    { 'stream = "s", on_event = print,\nmode = "shadow", shadow_of = 5', "3: `shadow_of` must be the name of a rule, it is a number" },
-    { 'stream = "s", on_event = print,\nshadow_of = "a"', '3: `shadow_of` needs `mode = "shadow"`' },
-    { 'stream = "s", on_event = print, mode = "live",\nshadow_of = "a"', '3: `shadow_of` needs `mode = "shadow"`' },
+    { 'stream = "s", on_event = print,\nmode = "shadows"', '4: `mode` must be "live" or "shadow"' },
+    { 'stream = "s", on_event = print,\nmode = "shadow", shadow_of = 5', "4: `shadow_of` must be the name of a rule, it is a number" },
+    { 'stream = "s", on_event = print,\nshadow_of = "a"', '4: `shadow_of` needs `mode = "shadow"`' },
+    { 'stream = "s", on_event = print, mode = "live",\nshadow_of = "a"', '4: `shadow_of` needs `mode = "shadow"`' },
     { 'stream = "s", on_event = print, mode = "shadow",\nshadow_of = "r"',
-      "3: `shadow_of` names the rule itself; it names the one that this would replace" },
-    { 'stream = "s", on_event = print,\nname = "shadow"', "3: a rule cannot be named 'shadow': what shadow rules keep is called so" },
+      "4: `shadow_of` names the rule itself; it names the one that this would replace" },
+    { 'stream = "s", on_event = print,\nname = "shadow"', "4: a rule cannot be named 'shadow': what shadow rules keep is called so" },
     { 'stream = "s", on_event = print,\nlimits = { state_kb = 0.5 }', "4: `limits.state_kb` must be a whole number of at least 1" },
   } do
     it("in " .. case[1]:gsub("\n", " "), function() assert.equal("r.lua:" .. case[2], problem(case[1])) end)
@@ -597,5 +597,45 @@ return {
     assert.equal(2, called)
     assert.same({ { file = "a.lua", line = 7, message = "too slow", unit = "a.lua" } }, { told(book.problems[1]) })
     assert.equal("b", book.rules[1].name)
+  end)
+
+  it("pairs a shadow rule with the one that it would replace, under a name that no live rule can have", function()
+    local book = load { ["pricing.lua"] = RULE, ["a.lua"] = 'return { mode = "shadow", shadow_of = "pricing", ' .. WHOLE .. " }",
+      ["b.lua"] = 'return { mode = "shadow", on_error = "stop", ' .. WHOLE .. " }", ["c.lua"] = 'return { mode = "live", ' .. WHOLE .. " }" }
+    assert.same({}, book.problems)
+    assert.same({}, book.warnings)
+    local by_name = {}
+    for _, R in ipairs(book.rules) do by_name[R.name] = R end
+    local a, b, pricing = by_name["shadow:a"], by_name["shadow:b"], by_name.pricing
+    assert.equal(pricing, a.replaces)
+    assert.same({ true, true, true }, { a.is_shadow, b.is_shadow, pricing.is_shadowed })
+    assert.is_nil(b.replaces)
+    assert.equal("dead", b.on_error)
+    assert.is_nil(by_name.c.is_shadow)
+    assert.is_nil(by_name.c.is_shadowed)
+  end)
+
+  it("warns of a rule that is to be replaced and is not there", function()
+    local function warning(files)
+      local book = load(files)
+      assert.same({}, book.problems)
+      assert.equal(1, #book.warnings)
+      return ("%s:%d: %s"):format(book.warnings[1].file, book.warnings[1].line, book.warnings[1].message)
+    end
+    local shadow = 'return { mode = "shadow",\nshadow_of = "pricin", ' .. WHOLE .. " }"
+    assert.equal("a.lua:2: `shadow_of`: there is no rule 'pricin'; did you mean `pricing`?; nothing is compared",
+      warning { ["a.lua"] = shadow, ["pricing.lua"] = RULE })
+    assert.equal("a.lua:2: `shadow_of`: there is no rule 'pricin'; nothing is compared", warning { ["a.lua"] = shadow })
+    assert.equal("a.lua:2: `shadow_of`: rule 'pricin' is in shadow mode itself; nothing is compared",
+      warning { ["a.lua"] = shadow, ["pricin.lua"] = 'return { mode = "shadow", ' .. WHOLE .. " }" })
+    -- A mistake may be why it is not there.
+    assert.same({}, load({ ["a.lua"] = shadow, ["pricin.lua"] = "return 5" }).warnings)
+  end)
+
+  it("has one rule of a name, whatever its mode", function()
+    local book = load { ["a.lua"] = RULE, ["b.lua"] = 'return { name = "a", mode = "shadow", ' .. WHOLE .. " }" }
+    assert.equal("a rule named 'a' is already in a.lua", book.problems[1].message)
+    assert.matches("^a rule cannot be named 'shadow'", load({ ["shadow.lua"] = RULE }).problems[1].message)
+    assert.same({}, load({ ["shadow.lua"] = 'return { name = "shadows", ' .. WHOLE .. " }" }).problems)
   end)
 end)

@@ -69,7 +69,8 @@ static const struct token *event_of(const struct token *effect)
     return is_emit ? &effect[2] : NULL;
 }
 
-/* What `mine` emits counts for its side, and, when that is the shadow rule's, against the other's. */
+/* What `mine` emits counts for its side, and, when that is the shadow rule's, against the other's.
+ */
 static void add_emit(struct shadow_sums *s, const struct token *mine, const struct token *other,
                      bool is_would)
 {
