@@ -10,7 +10,7 @@ local files = require "spec.support.files"
 
 local edits = {}
 
-local NAMES = { "alpha", "beats", "checks", "omega", "patterns", "refused", "sessions", "shops", "silences", "totals" }
+local NAMES = { "alpha", "beats", "checks", "mirror", "omega", "patterns", "refused", "sessions", "shops", "silences", "totals" }
 
 -- As editors do: under another name, and then all at once.
 local function save(path, text)

@@ -189,6 +189,27 @@ local function run_totals(must, event, users)
   end
 end
 
+-- The shadow of totals: what it would do, and beside it what totals does.
+local function run_mirror(must, event)
+  if event.type ~= "buy" then
+    return
+  end
+  local did = ("HINCRBY sum %s %d"):format(event.user, event.amount)
+  if is_down(must, event, "totals") then
+    did = must.down[name_of(event, "totals")]
+  elseif event.poison then
+    did = "error"
+  end
+  local end_of_it = must.down[name_of(event, "shadow:mirror")]
+  if end_of_it then
+    return table.insert(must.mirror[event.stream], ("%s %s: %s"):format(event.id, end_of_it, did))
+  end
+  local user = must.mirrored[event.user] or { total = 0, n = 0 }
+  must.mirrored[event.user] = user
+  user.total, user.n = user.total + event.amount, user.n + 1
+  table.insert(must.mirror[event.stream], ("%s total=%d n=%d: %s"):format(event.id, user.total, user.n, did))
+end
+
 local function run_texts(must, event)
   if not is_down(must, event, "alpha") then
     table.insert(must.marks, event.id .. " alpha")
@@ -244,6 +265,7 @@ local function run_rules(must, event)
     run_texts(must, event)
   end
   run_shops(must, event)
+  run_mirror(must, event)
   run_totals(must, event, must.users)
 end
 
@@ -251,7 +273,7 @@ end
 function Oracle:expectation(is, is_mended)
   local must = { down = is.down, ends = ends_of(is.down), is_mended = is_mended, marks = {}, found = {}, fired_letters = {},
     offers = {}, letters = {}, sum = {}, hits = {}, checks = {}, refused = {}, wrong = 0, shops = {},
-    milestones = {}, users = {}, last = {}, count = {} }
+    milestones = {}, users = {}, last = {}, count = {}, mirror = {}, mirrored = {} }
   local moments = times.begin(function(name)
     if is.fired[name] then
       table.insert(must.fired_letters, name .. " " .. is.fired[name])
@@ -259,7 +281,7 @@ function Oracle:expectation(is, is_mended)
     return is.fired[name] ~= nil
   end)
   for _, stream in ipairs(STREAMS) do
-    must.offers[stream], must.letters[stream], must.count[stream] = {}, {}, 0
+    must.offers[stream], must.letters[stream], must.count[stream], must.mirror[stream] = {}, {}, 0, {}
   end
   for _, event in ipairs(self.events) do
     must.last[event.stream] = event.id
@@ -354,21 +376,37 @@ local function read_letters(server, self, is)
   end)
 end
 
+local function read_shadow(server, self, is)
+  each_entry(server, ("tidemill:%s:shadow:mirror"):format(self.group), function(fields)
+    local would, did = cjson.decode((assert(codec.to_json(fields.would)))), cjson.decode((assert(codec.to_json(fields.did))))
+    local wanted = fields.reason
+    if not wanted then
+      local event = would[2][2]
+      wanted = ("total=%d n=%d"):format(event.total, event.n)
+    end
+    table.insert(is.mirror[fields.stream], ("%s %s: %s"):format(fields.id, wanted, fields.did_reason or table.concat(did[1], " ")))
+    if fields.reason == "crash" or fields.reason == "hang" then
+      is.down[name_of(fields, "shadow:mirror")] = fields.reason
+    end
+  end)
+end
+
 local function reality(self, server)
   local is = { offers = {}, letters = {}, checks = {}, refused = {}, unverified = {}, milestones = {}, strange = {}, hits = {},
-    marks = {}, versions = { alpha = {}, omega = {} }, down = {}, fired = {}, fired_letters = {} }
+    marks = {}, versions = { alpha = {}, omega = {} }, down = {}, fired = {}, fired_letters = {}, mirror = {} }
   for _, stream in ipairs(STREAMS) do
-    is.offers[stream], is.letters[stream] = {}, {}
+    is.offers[stream], is.letters[stream], is.mirror[stream] = {}, {}, {}
   end
   read_outputs(server, is)
   read_letters(server, self, is)
+  read_shadow(server, self, is)
   is.times = times.read(function(stream, call) each_entry(server, stream, call) end)
   is.sum, is.wrong = numbers(server:hash("sum")), tonumber(server:call("HGET", "wrong", "n") or 0)
   for i = 1, USERS do
     is.hits["visits" .. i] = tonumber(server:call("GET", "hits:visits" .. i))
   end
   is.found = numbers(server:hash("found"))
-  is.users, is.shops = states(server, self, "totals"), {}
+  is.users, is.shops, is.mirrored = states(server, self, "totals"), {}, states(server, self, "shadow:mirror")
   for shop, state in pairs(states(server, self, "shops")) do
     is.shops[shop] = state.count
   end
@@ -554,7 +592,9 @@ function Oracle:differences(server)
   for _, stream in ipairs(STREAMS) do
     compare_lists(faults, "offers from " .. stream, must.offers[stream], is.offers[stream])
     compare_lists(faults, "letters of " .. stream, sorted(must.letters[stream]), sorted(is.letters[stream]))
+    compare_lists(faults, "records of mirror from " .. stream, must.mirror[stream], is.mirror[stream])
   end
+  compare_maps(faults, "state of mirror, total,", flat(must.mirrored, "total"), flat(is.mirrored, "total"))
   compare_lists(faults, "checks", must.checks, is.checks)
   for i = 1, SHOPS do
     compare_lists(faults, "milestones of s" .. i, must.milestones["s" .. i] or {}, is.milestones["s" .. i] or {})

@@ -28,7 +28,7 @@ local here = io.popen("pwd"):read("*l")
 
 local SETTINGS = [[
 return {
-  group = "chaos", lease_ms = 400, batch_events = %d,
+  group = "chaos", lease_ms = 400, batch_events = %d, shadow_maxlen = 100000000,
   limits = { rule_ms = 50, hard_ms = 100 },
   outputs = { offers = { codec = "json" }, milestones = { codec = "json" }, checks = { codec = "json" },
     marks = { codec = "json" }, silences = { codec = "json" }, beats = { codec = "json" }, sessions = { codec = "json" } },

@@ -133,8 +133,8 @@ next   old  6     2     2          1           1         1
   it("reads more than a page", function()
     local commands = {}
     for n = 1, 1203 do
-      commands[n] = { "XADD", OURS .. "shadow:next", "7-" .. n, "stream", "cart", "id", "1-" .. n, "would", pack { offer(n) }, "did", "\x90",
-        "same", "0" }
+      commands[n] = { "XADD", OURS .. "shadow:next", "7-" .. n, "stream", "cart", "id", "1-" .. n, "would", pack { offer(n) },
+        "did", "\x90", "same", "0" }
     end
     server:pipeline(commands)
     local out = shadow("next", "--json", "--count", "0")
@@ -149,15 +149,16 @@ next   old  6     2     2          1           1         1
     some()
     out, code, err = shadow "nex"
     assert.same({ "", 1, "tidemill: no records are kept of a shadow rule nex; did you mean next?\n" }, { out, code, err })
-    _, code, err = shadow "a b"
-    assert.same({ 2, "tidemill: a b is no name of a rule: 1 to 64 of A-Z a-z 0-9 _ -; see tidemill shadow --help\n" }, { code, err })
-    _, code, err = shadow("next", "--group", "none")
-    assert.equal(1, code)
+    out, code, err = shadow "a b"
+    assert.same({ "", 2 }, { out, code })
+    assert.equal("tidemill: a b is no name of a rule: 1 to 64 of A-Z a-z 0-9 _ -; see tidemill shadow --help\n", err)
+    out, code, err = shadow("next", "--group", "none")
+    assert.same({ "", 1 }, { out, code })
     assert.matches("nothing was ever run as group none", err)
     server:call("DEL", OURS .. "shadow:next")
     server:call("SET", OURS .. "shadow:next", "x")
-    _, code, err = shadow "next"
-    assert.equal(1, code)
+    out, code, err = shadow "next"
+    assert.same({ "", 1 }, { out, code })
     assert.matches("cannot read tidemill:tidemill:shadow:next: Redis says WRONGTYPE", err)
   end)
 

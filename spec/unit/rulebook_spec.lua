@@ -204,8 +204,8 @@ describe("mistakes", function()
     { 'stream = "s", on_event = print,\n\nstrem = "t"', "5: unknown field `strem`; did you mean `stream`?" },
     { 'stream = "s", on_event = print,\n["on-timer"] = print', "4: unknown field `on-timer`; did you mean `on_timer`?" },
     { 'stream = "s", on_event = print, 7',
-      "2: unknown field `1`; known are name, stream, when, key, event, upgrade, state, limits, time, lateness, idle, clock, window, merge, "
-      .. "on_event, on_timer, on_window, on_late, on_error" },
+      "2: unknown field `1`; known are name, mode, shadow_of, stream, when, key, event, upgrade, state, limits, time, lateness, idle, "
+      .. "clock, window, merge, on_event, on_timer, on_window, on_late, on_error" },
     { 'stream = "s", on_event = print,\ntime = 5', "4: `time` must be the name of a field or a function(event), it is a number" },
     { 'stream = "s", on_event = print,\nclock = "redis"',
       "4: `clock` must be \"wall\" (Redis' time) or \"event\" (the rule's watermark)" },
@@ -601,7 +601,8 @@ return {
 
   it("pairs a shadow rule with the one that it would replace, under a name that no live rule can have", function()
     local book = load { ["pricing.lua"] = RULE, ["a.lua"] = 'return { mode = "shadow", shadow_of = "pricing", ' .. WHOLE .. " }",
-      ["b.lua"] = 'return { mode = "shadow", on_error = "stop", ' .. WHOLE .. " }", ["c.lua"] = 'return { mode = "live", ' .. WHOLE .. " }" }
+      ["b.lua"] = 'return { mode = "shadow", on_error = "stop", ' .. WHOLE .. " }",
+      ["c.lua"] = 'return { mode = "live", ' .. WHOLE .. " }" }
     assert.same({}, book.problems)
     assert.same({}, book.warnings)
     local by_name = {}

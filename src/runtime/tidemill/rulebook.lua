@@ -527,8 +527,7 @@ function FIELDS.shadow_of(loader, file, R, v)
 end
 
 local ORDER = { "name", "mode", "shadow_of", "stream", "when", "key", "event", "upgrade", "state", "limits", "time", "lateness",
-  "idle", "clock", "window",
-  "merge", "on_event", "on_timer", "on_window", "on_late", "on_error" }
+  "idle", "clock", "window", "merge", "on_event", "on_timer", "on_window", "on_late", "on_error" }
 
 -- ── shadow rules ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,8 @@
 -- (1) There is a record of each entry for which one of the two wanted anything: effects, or to fail. (2) Of timers and windows
 -- that fire there is one record for both rules where kind, key, name and due time are the same, and one batch has both. Else
 -- there are two, one with nothing in `did` and one with nothing in `would`: who reads them joins them (cli/shadow_view.h), and
--- so do the counts. (3) The effects of live rules stay as they are, in their order: what is committed is the same as without any shadow rule.
+-- so do the counts. (3) The effects of live rules stay as they are, in their order: what is committed of them is the same as
+-- without any shadow rule.
 local entry = require "tidemill.entry"
 local ffi = require "tidemill.cdef"
 
