@@ -3,8 +3,8 @@
 
 #include "base/escape.h"
 #include "cli/letter_view.h"
+#include "codec/equal.h"
 #include "codec/json.h"
-#include "codec/msgpack.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -128,69 +128,6 @@ int shadow_view_compare_halves(const struct shadow_view *a, const struct shadow_
     return 0;
 }
 
-static bool is_equal(const struct token *a, const struct token *b);
-
-/* The value of a key that equals `key`, or NULL. */
-static const struct token *find(const struct token *map, const struct token *key)
-{
-    const struct token *k = map + 1;
-    for (uint32_t i = 0; i < map->len; i++, k += 1 + (k + 1)->size)
-        if (k->size == 1 && is_equal(k, key))
-            return k + 1;
-    return NULL;
-}
-
-static bool is_equal_map(const struct token *a, const struct token *b)
-{
-    const struct token *key = a + 1;
-    for (uint32_t i = 0; i < a->len; i++, key += 1 + (key + 1)->size) {
-        const struct token *other = find(b, key);
-        if (other == NULL || !is_equal(key + 1, other))
-            return false;
-    }
-    return true;
-}
-
-/* As the engine compares: fields of a map may stand in any order. (Depth is bounded: DEPTH_MOST.)
- */
-static bool is_equal(const struct token *a, const struct token *b)
-{
-    if (a->type != b->type)
-        return false;
-    switch (a->type) {
-    case TOKEN_MAP:
-        return a->len == b->len && is_equal_map(a, b);
-    case TOKEN_ARRAY: {
-        const struct token *x = a + 1, *y = b + 1;
-        bool same = a->len == b->len;
-        for (uint32_t i = 0; same && i < a->len; i++, x += x->size, y += y->size)
-            same = is_equal(x, y);
-        return same;
-    }
-    case TOKEN_STRING:
-    case TOKEN_EXT:
-        return a->len == b->len && a->ext_type == b->ext_type &&
-               memcmp(a->bytes, b->bytes, a->len) == 0;
-    case TOKEN_NIL:
-    case TOKEN_TRUE:
-    case TOKEN_FALSE:
-        return true;
-    default:
-        return a->u64 == b->u64;
-    }
-}
-
-static bool have_same_effects(struct shadow_text a, struct shadow_text b)
-{
-    static const struct msgpack_limits limits = {.depth = DEPTH_MOST, .elements = 1u << 24};
-    struct tokens x = {0}, y = {0};
-    bool same = msgpack_tokens(a.bytes, a.len, &limits, &x, NULL) == 0 &&
-                msgpack_tokens(b.bytes, b.len, &limits, &y, NULL) == 0 && is_equal(x.list, y.list);
-    tokens_fini(&x);
-    tokens_fini(&y);
-    return same;
-}
-
 struct shadow_view shadow_view_join(const struct shadow_view *a, const struct shadow_view *b)
 {
     static const enum shadow_field theirs[] = {SHADOW_DID, SHADOW_DID_REASON, SHADOW_DID_MESSAGE};
@@ -202,7 +139,8 @@ struct shadow_view shadow_view_join(const struct shadow_view *a, const struct sh
     for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++)
         joined.fields[theirs[i]] = did->fields[theirs[i]];
     bool same = compare_texts(would->fields[SHADOW_REASON], did->fields[SHADOW_DID_REASON]) == 0 &&
-                have_same_effects(would->fields[SHADOW_WOULD], did->fields[SHADOW_DID]);
+                msgpack_is_equal(would->fields[SHADOW_WOULD].bytes, would->fields[SHADOW_WOULD].len,
+                                 did->fields[SHADOW_DID].bytes, did->fields[SHADOW_DID].len);
     joined.fields[SHADOW_SAME] = (struct shadow_text){same ? "1" : "0", 1};
     return joined;
 }

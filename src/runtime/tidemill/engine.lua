@@ -24,6 +24,7 @@ void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const 
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
 void bridge_note_key(struct bridge *, const char *, size_t);
+bool msgpack_is_equal(const void *, size_t, const void *, size_t);
 const struct buf *bridge_effect_value(struct bridge *, uint32_t);
 const char *bridge_effect_key(const struct bridge *, const struct effect *, size_t *);
 struct shadow_side { uint32_t rule; const char *effects; size_t len; const char *reason, *message, *traceback; };
@@ -104,6 +105,7 @@ local function host_of(c_functions, mark)
       local value = C.bridge_effect_value(c, n)
       return ffi.string(value.data, value.len)
     end,
+    is_same = function(a, b) return a == b or C.msgpack_is_equal(a, #a, b, #b) end,
     shadow_record = shadow_record,
     timer_set = C.bridge_timer_set,
     timer_cancel = C.bridge_timer_cancel,

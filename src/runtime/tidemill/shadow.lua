@@ -16,7 +16,7 @@ local shadow = {}
 
 local FIRED = entry.FIRED
 local HALVES_MOST = 4096 -- of one rule, while their other halves are waited for
-local type, pairs = type, require("tidemill.each").pairs
+local type = type
 
 ---The kernel's shadow rules, if there are any: K.shadows. Their counts, since the engine's start: R.shadow_counts.
 function shadow.open(K)
@@ -75,6 +75,13 @@ local function wish_of(groups, c, i, index)
   return wish
 end
 
+-- Functions made in a loop's function would keep it from being compiled: hence by themselves.
+local function is_before(a, b) return a.at < b.at end
+
+local function sort_by_ordinal(effects, numbers)
+  table.sort(numbers, function(a, b) return effects[a].ordinal < effects[b].ordinal end)
+end
+
 -- All that shadow rules, and those that they would replace, wanted in a batch: a list of groups in the order of their entries.
 local function gather(K, p)
   local c, rules = p.c, K.rules
@@ -90,7 +97,7 @@ local function gather(K, p)
     local wish = wish_of(groups, c, failure.entry, failure.rule.index)
     wish.failure = wish.failure or failure
   end
-  table.sort(groups, function(a, b) return a.at < b.at end)
+  if c.is_unordered ~= 0 or p.watched then table.sort(groups, is_before) end
   return groups
 end
 
@@ -102,31 +109,17 @@ local function array_head(count)
   return string.char(0xdd, math.floor(count / 16777216), math.floor(count / 65536) % 256, math.floor(count / 256) % 256, count % 256)
 end
 
-local NOTHING = array_head(0)
+local NOTHING, ONE = array_head(0), array_head(1)
 
 -- The effects of a wish as one msgpack array: of an emit { stream, event }, of a command its words.
 local function bytes_of(K, c, wish)
   if not wish or #wish.effects == 0 then return NOTHING end
   local numbers = wish.effects
-  if c.is_unordered ~= 0 then
-    table.sort(numbers, function(a, b) return c.effects[a].ordinal < c.effects[b].ordinal end)
-  end
+  if #numbers == 1 then return ONE .. K.host.effect_value(c, numbers[1]) end -- mostly
+  if c.is_unordered ~= 0 then sort_by_ordinal(c.effects, numbers) end
   local parts = { array_head(#numbers) }
   for n, number in ipairs(numbers) do parts[n + 1] = K.host.effect_value(c, number) end
   return table.concat(parts)
-end
-
--- Fields may stand in any order in a map, and so its bytes.
-local function is_equal(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then return a == b or (a ~= a and b ~= b) end
-  if getmetatable(a) ~= getmetatable(b) then return false end
-  for k, v in pairs(a) do
-    if not is_equal(v, b[k]) then return false end
-  end
-  for k in pairs(b) do
-    if a[k] == nil then return false end
-  end
-  return true
 end
 
 local function key_of(K, c, wish)
@@ -136,8 +129,6 @@ local function key_of(K, c, wish)
 end
 
 local function reason_of(wish) return wish and wish.failure and wish.failure.reason end
-
-local function is_same(K, would, did) return would == did or is_equal(K.unpack(would), K.unpack(did)) end
 
 -- Counts a record of what fired for one of the rules only, in this batch (2). Its other half may have come, or comes yet.
 local function count_half(K, p, R, place, half)
@@ -152,7 +143,7 @@ local function count_half(K, p, R, place, half)
     counts[half.kind] = counts[half.kind] + 1
     return
   end
-  local kind = half.reason == other.reason and is_same(K, half.bytes, other.bytes) and "same" or "different"
+  local kind = half.reason == other.reason and K.host.is_same(half.bytes, other.bytes) and "same" or "different"
   halves.count, halves.by_place[place] = halves.count - 1, nil
   counts[other.kind], counts[kind] = counts[other.kind] - 1, counts[kind] + 1
 end
@@ -165,7 +156,7 @@ local function compare(K, p, R, place, would, did)
     entry = would and would.entry or did.entry, rule = R, would = bytes_of(K, c, would), did = bytes_of(K, c, did),
     key = would and key_of(K, c, would) or key_of(K, c, did), failure = would and would.failure, did_failure = did and did.failure,
   }
-  record.is_same = reason_of(would) == reason_of(did) and is_same(K, record.would, record.did)
+  record.is_same = reason_of(would) == reason_of(did) and K.host.is_same(record.would, record.did)
   local kind = record.is_same and "same" or not did and "only_would" or not would and "only_did" or "different"
   if type(place) == "string" and not (would and did) then
     count_half(K, p, R, place, { kind = kind, bytes = would and record.would or record.did, reason = reason_of(would or did) })
@@ -194,10 +185,11 @@ end
 ---The batch is done: what shadow rules want becomes records, which are written with it.
 function shadow.settle(K, p)
   p.shadow_halves = p.shadow_halves or {}
-  for _, group in ipairs(gather(K, p)) do
-    for _, R in ipairs(group.is_retry and {} or K.shadows) do
+  local groups = gather(K, p)
+  for _, R in ipairs(K.shadows) do
+    for _, group in ipairs(groups) do
       local would, did = group.wishes[R.index], R.replaces and group.wishes[R.replaces.index]
-      if would or did then compare(K, p, R, group.place, would, did) end
+      if (would or did) and not group.is_retry then compare(K, p, R, group.place, would, did) end
     end
   end
   take_out(K, p.c)

@@ -214,6 +214,19 @@ function Host:item(i)
   }
 end
 
+-- Fields may stand in any order in a map, and so its bytes.
+local function is_equal(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then return a == b or (a ~= a and b ~= b) end
+  if getmetatable(a) ~= getmetatable(b) then return false end
+  for k, v in pairs(a) do
+    if not is_equal(v, b[k]) then return false end
+  end
+  for k in pairs(b) do
+    if a[k] == nil then return false end
+  end
+  return true
+end
+
 local function functions_of(self)
   local f = self.timers:functions()
 
@@ -350,6 +363,8 @@ local function functions_of(self)
     local emitted = host.emitted(self, argv)
     return (pack.string(emitted and { argv[2], emitted } or argv))
   end
+
+  function f.is_same(a, b) return a == b or is_equal(self:decode(a), self:decode(b)) end
 
   function f.shadow_record(_, record)
     record.item = self:item(record.entry)

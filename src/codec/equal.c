@@ -1,0 +1,74 @@
+/* equal.c: see equal.h. */
+#include "codec/equal.h"
+
+#include "codec/msgpack.h"
+
+#include <string.h>
+
+enum { DEPTH_MOST = 200 };
+
+static bool is_equal(const struct token *a, const struct token *b);
+
+/* The value of a key that equals `key`, or NULL. */
+static const struct token *find(const struct token *map, const struct token *key)
+{
+    const struct token *k = map + 1;
+    for (uint32_t i = 0; i < map->len; i++, k += 1 + (k + 1)->size)
+        if (k->size == 1 && is_equal(k, key))
+            return k + 1;
+    return NULL;
+}
+
+static bool is_equal_map(const struct token *a, const struct token *b)
+{
+    const struct token *key = a + 1;
+    for (uint32_t i = 0; i < a->len; i++, key += 1 + (key + 1)->size) {
+        const struct token *other = find(b, key);
+        if (other == NULL || !is_equal(key + 1, other))
+            return false;
+    }
+    return true;
+}
+
+/* As deep as the values are: DEPTH_MOST. */
+static bool is_equal(const struct token *a, const struct token *b)
+{
+    if (a->type != b->type)
+        return false;
+    switch (a->type) {
+    case TOKEN_MAP:
+        return a->len == b->len && is_equal_map(a, b);
+    case TOKEN_ARRAY: {
+        const struct token *x = a + 1, *y = b + 1;
+        bool same = a->len == b->len;
+        for (uint32_t i = 0; same && i < a->len; i++, x += x->size, y += y->size)
+            same = is_equal(x, y);
+        return same;
+    }
+    case TOKEN_STRING:
+    case TOKEN_EXT:
+        return a->len == b->len && a->ext_type == b->ext_type &&
+               memcmp(a->bytes, b->bytes, a->len) == 0;
+    case TOKEN_NUMBER: /* nan is itself here: nothing has changed */
+        return a->number == b->number || (a->number != a->number && b->number != b->number);
+    case TOKEN_NIL:
+    case TOKEN_TRUE:
+    case TOKEN_FALSE:
+        return true;
+    default:
+        return a->u64 == b->u64;
+    }
+}
+
+bool msgpack_is_equal(const void *a, size_t a_len, const void *b, size_t b_len)
+{
+    static const struct msgpack_limits limits = {.depth = DEPTH_MOST, .elements = 1u << 24};
+    struct tokens x = {0}, y = {0};
+    if (a_len == b_len && memcmp(a, b, a_len) == 0)
+        return true;
+    bool is_same = msgpack_tokens(a, a_len, &limits, &x, NULL) == 0 &&
+                   msgpack_tokens(b, b_len, &limits, &y, NULL) == 0 && is_equal(x.list, y.list);
+    tokens_fini(&x);
+    tokens_fini(&y);
+    return is_same;
+}
