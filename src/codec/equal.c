@@ -45,10 +45,12 @@ static bool is_equal(const struct token *a, const struct token *b)
             same = is_equal(x, y);
         return same;
     }
-    case TOKEN_STRING:
     case TOKEN_EXT:
-        return a->len == b->len && a->ext_type == b->ext_type &&
-               memcmp(a->bytes, b->bytes, a->len) == 0;
+        if (a->ext_type != b->ext_type)
+            return false;
+        /* fall through */
+    case TOKEN_STRING:
+        return a->len == b->len && memcmp(a->bytes, b->bytes, a->len) == 0;
     case TOKEN_NUMBER: /* nan is itself here: nothing has changed */
         return a->number == b->number || (a->number != a->number && b->number != b->number);
     case TOKEN_NIL:
