@@ -11,9 +11,13 @@
 
 enum { DEPTH_MOST = 200, FIELDS_MOST = 200 /* of all outputs; what comes later is not summed */ };
 
+/* With a NUL behind it. */
 static const char *keep(struct arena *arena, const char *bytes, size_t len)
 {
-    return memcpy(arena_alloc(arena, len + 1), bytes, len);
+    char *kept = arena_alloc(arena, len + 1);
+    memcpy(kept, bytes, len);
+    kept[len] = '\0';
+    return kept;
 }
 
 static bool is_same_text(const struct token *t, const char *bytes, size_t len)
