@@ -1,5 +1,6 @@
 /* shadow.c: `tidemill shadow`: what shadow rules would have done. All records of a rule are read,
  * since the sums are over all; of the records themselves the newest are shown. */
+#include "base/escape.h"
 #include "base/nearest.h"
 #include "base/terminal.h"
 #include "cli/cli.h"
@@ -240,8 +241,10 @@ static void append_rows(struct shadow_command *s, size_t count, struct buf *out)
 static void append_summary(const struct shadow_sums *sums, const char *rule, size_t shown,
                            struct buf *out)
 {
-    buf_printf(out, "%s%s beside %s: %llu %s:", shown > 0 ? "\n" : "", rule,
-               sums->of.len > 0 ? sums->of.bytes : "no rule", (unsigned long long)sums->kept,
+    const char *of = sums->of.len > 0 ? sums->of.bytes : "no rule";
+    buf_printf(out, "%s%s beside ", shown > 0 ? "\n" : "", rule);
+    escape_text(out, of, strlen(of));
+    buf_printf(out, ": %llu %s:", (unsigned long long)sums->kept,
                sums->kept == 1 ? "record" : "records");
     for (enum shadow_verdict v = 0; v < SHADOW_VERDICTS; v++)
         buf_printf(out, "%s %llu %s", v > 0 ? "," : "", (unsigned long long)sums->verdicts[v],
