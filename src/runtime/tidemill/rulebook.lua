@@ -563,10 +563,10 @@ local function pair_shadows(loader, rules, by_name)
     if of and not of.is_shadow then
       R.replaces, of.is_shadowed = of, true
     elseif R.shadow_of and #loader.problems == 0 then
-      loader.warnings[#loader.warnings + 1] = {
-        file = R.file, unit = R.file, line = R.shadow_line,
-        message = ("`shadow_of`: %s; nothing is compared"):format(unpaired(R, rules, of)),
-      }
+      local message = ("`shadow_of`: %s; nothing is compared"):format(unpaired(R, rules, of))
+      local warning = located(R.shadow_file, place_of(R.shadow_file, "shadow_of"), message)
+      warning.unit = R.file
+      loader.warnings[#loader.warnings + 1] = warning
     end
   end
 end
@@ -604,7 +604,7 @@ function Loader:check_rule(file, definition)
   check_time(self, file, R)
   check_mode(self, file, R)
   if #self.problems > before then return nil end
-  R.base_name, R.shadow_line = R.name, R.shadow_of and line_of(file.text, "shadow_of") or file.rule_line
+  R.base_name, R.shadow_file = R.name, R.shadow_of and file
   if R.is_shadow then R.name = shadow_name(R.name) end
   R.merge_at = R.merge and ("%s:%d"):format(file.name, line_of(file.text, "merge") or file.rule_line)
   R.seed = self.hash(file.depends)
