@@ -136,7 +136,7 @@ function kernel.new(host, book, settings)
     R.fed_back = 0 -- effects on streams that it reads itself
     health.open(R, settings)
     R.limits = limits.of_rule(R.own_limits, settings)
-    R.notes_keys = settings.notes_keys or nil -- its effects say for which key (a back-test's do)
+    R.notes_keys = settings.notes_keys or false -- its effects say for which key (a back-test's do)
     if R.has_clock then K.clocked[#K.clocked + 1] = R end
     if R.on_timer then K.timed[#K.timed + 1] = R end
     if R.window then R.enter = windows.enter_of(R) end

@@ -16,6 +16,7 @@
 --
 -- An event works on a `record`: slot and field, table, and what its kind needs to write it back. (1) Nothing is written before
 -- the handler has returned; then `pack` may still refuse, and `store` may not.
+local entry = require "tidemill.entry"
 local timers = require "tidemill.timers"
 
 local windows = {}
@@ -419,6 +420,8 @@ function windows.run_close(K, c, task, ctx)
   task.payload = payload_of(K, { t })
   rawset(ctx, "window", t)
   task.event = task.span
+  local fired = c.fired[task.entry - entry.FIRED]
+  fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
   return R.on_window(task.span, ctx)
 end
 
