@@ -438,29 +438,33 @@ static int report(struct replay *r, const struct difference *difference, uint64_
     return difference_is_none(difference) ? EXIT_FINE : EXIT_FAILED;
 }
 
-/* Both children to their ends. */
+/* Waits for a child that has said all it will say. */
+static int await_end(struct replay *r, enum difference_side side)
+{
+    while (!child_process_look(&r->children[side], r->config->limits.hard_ms))
+        pause_ms(1);
+    return judge(r, side);
+}
+
+/* Both children to their ends, or to that of the first that fails. */
 static int await_both(struct replay *r, struct compare *compare)
 {
     struct error error = {0};
     int status = EXIT_FINE;
-    bool is_over = false, are_over[SIDES] = {false, false};
-    while (!is_over && error.code == 0) {
+    bool is_over = false;
+    while (!is_over) {
         is_over = compare_step(compare, LOOK_MS, &error);
         for (int side = 0; side < SIDES; side++)
-            are_over[side] = child_process_look(&r->children[side], r->config->limits.hard_ms);
+            (void)child_process_look(&r->children[side], r->config->limits.hard_ms);
         show_progress(r, false);
     }
     clear_progress(r);
-    for (int side = 0; side < SIDES; side++) {
-        bool must_wait = error.code == 0 && r->children[side].shared->events == events_done(r);
-        for (int tries = 0; must_wait && !are_over[side] && tries < 1000; tries++) {
-            are_over[side] = child_process_look(&r->children[side], r->config->limits.hard_ms);
-            pause_ms(are_over[side] ? 0 : 1);
-        }
-        if (are_over[side] && status == EXIT_FINE)
-            status = judge(r, (enum difference_side)side);
-    }
-    return error.code != 0 && status == EXIT_FINE ? cli_fail(&error) : status;
+    if (error.code != 0)
+        return cli_fail(&error);
+    for (int side = 0; side < SIDES && status == EXIT_FINE; side++)
+        if (compare_is_over(compare, (enum difference_side)side))
+            status = await_end(r, (enum difference_side)side);
+    return status;
 }
 
 static int run_both(struct replay *r)

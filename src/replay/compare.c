@@ -294,6 +294,11 @@ bool compare_step(struct compare *c, int wait_ms, struct error *error)
     return false;
 }
 
+bool compare_is_over(const struct compare *c, enum difference_side side)
+{
+    return c->sides[side].is_over;
+}
+
 static void tell_waiting(struct compare *c, enum difference_side side)
 {
     for (size_t i = 0; i < BUCKETS; i++) {

@@ -35,6 +35,9 @@ void compare_fini(struct compare *c);
  * `error`, whose code is 0 otherwise. */
 bool compare_step(struct compare *c, int wait_ms, struct error *error);
 
+/* The child of this side says nothing any more: it is about to end, or has. */
+bool compare_is_over(const struct compare *c, enum difference_side side);
+
 /* After the last step: what only one version has decided is told. Errors: ERROR_SYSTEM, a child did
  * not come to its end; ERROR_REPLY, they have not read the same entries. */
 int compare_end(struct compare *c, uint64_t *events, struct error *error);
