@@ -76,9 +76,8 @@ bool utc_parse(const char *text, uint64_t *wall_ms)
         if (!take_digits(&text, 2, &utc.tm_hour) || !take_sign(&text, ':') ||
             !take_digits(&text, 2, &utc.tm_min))
             return false;
-        if (take_sign(&text, ':') &&
-            (!take_digits(&text, 2, &utc.tm_sec) ||
-             (take_sign(&text, '.') && !take_fraction(&text, &ms))))
+        if (take_sign(&text, ':') && (!take_digits(&text, 2, &utc.tm_sec) ||
+                                      (take_sign(&text, '.') && !take_fraction(&text, &ms))))
             return false;
         if (!take_zone(&text, &zone))
             return false;

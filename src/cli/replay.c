@@ -1,11 +1,11 @@
-/* replay.c: what the rules would have done over retained history; with --against, where two versions
- * of them differ.
+/* replay.c: what the rules would have done over retained history; with --against, where two
+ * versions of them differ.
  *
  *   file ──> events ─┐
  *   Redis ───────────┴─> plan (fixed bounds) ──> a child a version ──> lines, figures, differences
  *
- * The rules run in children (replay/child.h), one for each version; this process reads what was asked
- * for, fixes what is gone over, and watches. Nothing is ever written to Redis. */
+ * The rules run in children (replay/child.h), one for each version; this process reads what was
+ * asked for, fixes what is gone over, and watches. Nothing is ever written to Redis. */
 #include "cli/replay.h"
 
 #include "base/clock.h"
@@ -160,8 +160,6 @@ static int load_version(const struct replay *r, struct version *v, struct rulebo
         return error_set(error, ERROR_RULE, "%s has mistakes; see tidemill check %s", v->dir,
                          v->dir);
     learn_rules(v, *book);
-    if (v->count == 0)
-        return error_set(error, ERROR_RULE, "%s has no rules", v->dir);
     return 0;
 }
 
@@ -366,8 +364,8 @@ static int judge(struct replay *r, enum difference_side side)
         raise(SIGPIPE); /* nobody reads our output: end as it did */
         return EXIT_FAILED;
     }
-    if (child_process_tell(c, (const char *const *)v->names, v->count,
-                           r->config->limits.hard_ms, &status, &error))
+    if (child_process_tell(c, (const char *const *)v->names, v->count, r->config->limits.hard_ms,
+                           &status, &error))
         return cli_fail(&error);
     return status;
 }

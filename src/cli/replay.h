@@ -1,5 +1,5 @@
-/* replay.h: the parts of `tidemill replay`: replay.c reads what was asked for and drives; the others
- * print. */
+/* replay.h: the parts of `tidemill replay`: replay.c reads what was asked for and drives; the
+ * others print. */
 #ifndef TIDEMILL_CLI_REPLAY_H
 #define TIDEMILL_CLI_REPLAY_H
 
@@ -35,9 +35,9 @@ struct replay_compared {
 void replay_difference(const struct replay_compared *compared, bool is_json, struct buf *out);
 
 /* Numbers for people and for programs: replay_numbers.c. */
-void replay_count(struct buf *out, uint64_t count);    /* 1,234,567 */
-void replay_number(struct buf *out, double number);    /* as short as it stays exact to ten digits */
-void replay_signed(struct buf *out, double number);    /* with its sign */
+void replay_count(struct buf *out, uint64_t count); /* 1,234,567 */
+void replay_number(struct buf *out, double number); /* as short as it stays exact to ten digits */
+void replay_signed(struct buf *out, double number); /* with its sign */
 void replay_json_number(struct buf *out, double number); /* exact; null when it is none */
 /* The lines of `says` as a JSON array of strings. */
 void replay_json_lines(struct buf *out, const struct buf *says);

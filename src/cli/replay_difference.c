@@ -1,4 +1,5 @@
-/* replay_difference.c: where two versions of the rules decided differently, for people and programs. */
+/* replay_difference.c: where two versions of the rules decided differently, for people and
+ * programs. */
 #include "base/escape.h"
 #include "base/terminal.h"
 #include "cli/replay.h"
@@ -35,7 +36,7 @@ static void add_version(struct table *t, const struct difference_rule *rule)
 
 static void print_rules(const struct difference *d, struct buf *out)
 {
-    static const char *const heading[] = {"RULE", "VERSION",  "SAME",
+    static const char *const heading[] = {"RULE",    "VERSION",  "SAME",
                                           "CHANGED", "ONLY NEW", "ONLY OLD"};
     struct table t = {.columns = sizeof heading / sizeof heading[0]};
     for (size_t i = 0; i < t.columns; i++)

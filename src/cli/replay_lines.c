@@ -1,5 +1,5 @@
-/* replay_lines.c: what rules wanted, one JSON object a line, with whose it is: the entry, or the timer
- * or window that fired, the rule, the key. */
+/* replay_lines.c: what rules wanted, one JSON object a line, with whose it is: the entry, or the
+ * timer or window that fired, the rule, the key. */
 #include "base/escape.h"
 #include "cli/output.h"
 #include "cli/replay.h"

@@ -59,8 +59,8 @@ static void add_heading(struct table *t, const char *const *names)
 
 static void print_rules(struct run *run, const struct tally *tally, struct buf *out)
 {
-    static const char *const heading[] = {"RULE",    "VERSION", "EVENTS",  "FAILED", "SKIPPED",
-                                          "LATE",    "EFFECTS", "LETTERS", NULL};
+    static const char *const heading[] = {"RULE", "VERSION", "EVENTS",  "FAILED", "SKIPPED",
+                                          "LATE", "EFFECTS", "LETTERS", NULL};
     struct table t = {0};
     add_heading(&t, heading);
     for (size_t i = 0; i < rulebook_count(run->book); i++) {

@@ -201,7 +201,7 @@ const struct command command_table[COMMAND_COUNT] = {
             "and output, and sum, mean, min and max of each numeric field.\n\n"
             "With --file, events come from JSON lines: those of tidemill tail, or events alone as "
             "tidemill send takes them, with --stream to say which stream they are of. Then it needs "
-            "no Redis, unless a rule looks something up. A bad line is reported and does not stop "
+            "no Redis, unless a rule uses ctx.redis. A bad line is reported and does not stop "
             "the rest.\n\n"
             "With --against, two versions run over the same entries, and the differences are shown: "
             "how many decisions (what one rule wanted for one entry, timer or window) changed, "

@@ -64,8 +64,8 @@ int child_process_start(struct child_process *c, const struct child_process_opti
     int code = open_pipe(options->has_pipe, ends, error);
     if (code != 0)
         return code;
-    void *shared = mmap(NULL, sizeof *c->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                        -1, 0);
+    void *shared =
+        mmap(NULL, sizeof *c->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return error_set(error, ERROR_SYSTEM, "cannot share memory with a child: %s",
                          strerror(errno));
@@ -107,9 +107,9 @@ bool child_process_look(struct child_process *c, int64_t hard_ms)
         return true;
     }
     const struct note *note = &c->shared->note;
-    if (!c->is_hanging && watch_look(&c->watch, note_rule(note), note->mark.serial,
-                                     c->shared->beats, cpu_ms(c->pid),
-                                     (uint64_t)hard_ms) == WATCH_HANG) {
+    if (!c->is_hanging &&
+        watch_look(&c->watch, note_rule(note), note->mark.serial, c->shared->beats, cpu_ms(c->pid),
+                   (uint64_t)hard_ms) == WATCH_HANG) {
         c->is_hanging = true;
         kill(c->pid, SIGKILL);
     }

@@ -39,8 +39,8 @@ bool child_process_look(struct child_process *c, int64_t hard_ms);
 /* Ends it, if it is not over, and gives all back. */
 void child_process_stop(struct child_process *c);
 
-/* When it is over and did not end by itself: fills the sentence of what took it down. `rules` are the
- * names, by number from 1. False: it ended by itself, with exit status *status. */
+/* When it is over and did not end by itself: fills the sentence of what took it down. `rules` are
+ * the names, by number from 1. False: it ended by itself, with exit status *status. */
 bool child_process_tell(const struct child_process *c, const char *const *rules, size_t rule_count,
                         int64_t hard_ms, int *status, struct error *error);
 

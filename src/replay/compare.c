@@ -1,9 +1,9 @@
 /* compare.c: see compare.h.
  *
- * (1) Of decisions on entries both sides have the same order, so they are merged as they come. (2) A
- * timer or window may fire at another place in the other version, or before an entry that this side
- * has not come to: those wait in a table until the other side has the same, and at the end are alone.
- * (3) One side is read ahead of the other, so that both work, but only so far. */
+ * (1) Of decisions on entries both sides have the same order, so they are merged as they come. (2)
+ * A timer or window may fire at another place in the other version, or before an entry that this
+ * side has not come to: those wait in a table until the other side has the same, and at the end are
+ * alone. (3) One side is read ahead of the other, so that both work, but only so far. */
 #include "replay/compare.h"
 
 #include "base/hash.h"
@@ -137,8 +137,7 @@ static int compare_places(const struct decision *a, const struct decision *b, co
     order = order != 0 ? order : compare_numbers(x->ms, y->ms);
     order = order != 0 ? order : (x->seq > y->seq) - (x->seq < y->seq);
     order = order != 0 ? order : compare_numbers(x->lane, y->lane);
-    order = order != 0 ? order
-                       : (x->kind == DECISION_ENTRY) - (y->kind == DECISION_ENTRY);
+    order = order != 0 ? order : (x->kind == DECISION_ENTRY) - (y->kind == DECISION_ENTRY);
     return order != 0 || x->kind != DECISION_ENTRY ? order : strcmp(a_rule, b_rule);
 }
 
@@ -243,11 +242,11 @@ static bool merge(struct compare *c)
     bool has_old = has_decision(old), has_new = has_decision(new);
     if ((!has_old && !old->has_end) || (!has_new && !new->has_end) || (!has_old && !has_new))
         return false;
-    int order = !has_old   ? 1
-                : !has_new ? -1
-                           : compare_places(&old->head, &new->head,
-                                            rule_name(c, SIDE_OLD, &old->head),
-                                            rule_name(c, SIDE_NEW, &new->head));
+    int order = !has_old ? 1
+                : !has_new
+                    ? -1
+                    : compare_places(&old->head, &new->head, rule_name(c, SIDE_OLD, &old->head),
+                                     rule_name(c, SIDE_NEW, &new->head));
     if (order == 0 && old->head.head.kind == DECISION_ENTRY) {
         pair(c, SIDE_OLD, &old->head, &new->head);
         pass(old);

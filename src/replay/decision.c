@@ -1,4 +1,5 @@
-/* decision.c: see decision.h. Both ends are the same program, so a head travels as it lies in memory. */
+/* decision.c: see decision.h. Both ends are the same program, so a head travels as it lies in
+ * memory. */
 #include "replay/decision.h"
 
 #include <assert.h>

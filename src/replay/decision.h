@@ -1,9 +1,9 @@
 /* decision.h: what one rule wanted for one entry, timer or window, as bytes on their way from a
  * replay in a child to the parent, which compares two of them.
  *
- * A pipe carries decisions in the order of the replay, then one record for each stream with what was
- * read of it, then an end. A decision stands where its entry does; one of a timer or window in front
- * of the entry that it fired before. */
+ * A pipe carries decisions in the order of the replay, then one record for each stream with what
+ * was read of it, then an end. A decision stands where its entry does; one of a timer or window in
+ * front of the entry that it fired before. */
 #ifndef TIDEMILL_REPLAY_DECISION_H
 #define TIDEMILL_REPLAY_DECISION_H
 
@@ -17,8 +17,8 @@ struct decision_head {
     uint32_t len;  /* of the whole record */
     uint32_t kind; /* enum decision_kind */
     uint32_t partition, lane;
-    double ms;    /* of the entry, or of the one behind a timer or window; INFINITY: of none */
-    uint64_t seq; /* likewise */
+    double ms;     /* of the entry, or of the one behind a timer or window; INFINITY: of none */
+    uint64_t seq;  /* likewise */
     double due_ms; /* of a timer */
     uint32_t rule; /* its number in the child's rules; 0: none */
     uint32_t key_len, name_len, wishes;
@@ -29,7 +29,8 @@ struct decision_head {
 enum decision_wish { WISH_EFFECT, WISH_LETTER };
 
 struct decision_wish_head {
-    uint32_t len, kind; /* of the bytes that follow: a command; or a letter's REASON, NUL, message */
+    uint32_t len,
+        kind; /* of the bytes that follow: a command; or a letter's REASON, NUL, message */
 };
 
 /* ── writing, in the child ── */
@@ -39,7 +40,7 @@ struct decision_writer {
     struct run *run;
     struct wishes wishes;
     struct buf out;
-    size_t open_at; /* the decision that is being written; SIZE_MAX: none */
+    size_t open_at;      /* the decision that is being written; SIZE_MAX: none */
     const void *subject; /* whose: the entry, or what fired */
     uint32_t rule;
 };

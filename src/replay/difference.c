@@ -213,8 +213,8 @@ static struct difference_field *find_field(struct difference_output *o, struct s
     if (o->field_count == FIELDS_MOST)
         return NULL;
     o->fields = must(realloc(o->fields, (o->field_count + 1) * sizeof *o->fields));
-    o->fields[o->field_count] =
-        (struct difference_field){.name = must(strndup(name.bytes, name.len)), .name_len = name.len};
+    o->fields[o->field_count] = (struct difference_field){
+        .name = must(strndup(name.bytes, name.len)), .name_len = name.len};
     return &o->fields[o->field_count++];
 }
 
@@ -293,7 +293,8 @@ static struct difference_sample *add_sample(struct difference *d, struct samples
         return NULL;
     samples->list = must(realloc(samples->list, (samples->count + 1) * sizeof *samples->list));
     struct difference_sample *s = &samples->list[samples->count++];
-    *s = (struct difference_sample){.key = show(d, decision->key), .place = show_place(d, decision)};
+    *s =
+        (struct difference_sample){.key = show(d, decision->key), .place = show_place(d, decision)};
     return s;
 }
 

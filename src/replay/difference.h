@@ -38,8 +38,8 @@ struct difference_output {
 };
 
 struct difference_rule {
-    char *name;            /* "": decisions of no rule, such as letters `decode` */
-    char *version[SIDES];  /* NULL: that version has no such rule */
+    char *name;           /* "": decisions of no rule, such as letters `decode` */
+    char *version[SIDES]; /* NULL: that version has no such rule */
     uint64_t same, changed, only[SIDES], reordered; /* decisions; reordered: of the changed ones,
                                                        those that differ in nothing but order */
     struct difference_output *outputs;
@@ -58,18 +58,18 @@ struct difference {
 void difference_init(struct difference *d, const struct plan *plan, size_t samples_most);
 void difference_fini(struct difference *d);
 
-/* Before any decision: a rule of one version. Returns its place for the calls below, which moves when
- * others are told: look it up again with difference_rule. */
+/* Before any decision: a rule of one version. Returns its place for the calls below, which moves
+ * when others are told: look it up again with difference_rule. */
 void difference_know(struct difference *d, enum difference_side side, const char *name,
                      const char *version);
 struct difference_rule *difference_find(struct difference *d, const char *name);
 
 /* The two decisions of one entry, timer or window. */
-void difference_pair(struct difference *d, struct difference_rule *rule,
-                     const struct decision *old, const struct decision *new);
+void difference_pair(struct difference *d, struct difference_rule *rule, const struct decision *old,
+                     const struct decision *new);
 /* Only one version decided anything. */
-void difference_alone(struct difference *d, struct difference_rule *rule,
-                      enum difference_side side, const struct decision *decision);
+void difference_alone(struct difference *d, struct difference_rule *rule, enum difference_side side,
+                      const struct decision *decision);
 
 bool difference_is_none(const struct difference *d);
 

@@ -1,6 +1,6 @@
-/* events.h: events that come from a file instead of Redis: one JSON object a line, as `tidemill tail`
- * prints them, {"id": …, "stream": …, "event": {…}} (or "fields"), or the event alone, as `tidemill
- * send` takes it. They are kept packed, in memory, and found by stream and ID.
+/* events.h: events that come from a file instead of Redis: one JSON object a line, as `tidemill
+ * tail` prints them, {"id": …, "stream": …, "event": {…}} (or "fields"), or the event alone, as
+ * `tidemill send` takes it. They are kept packed, in memory, and found by stream and ID.
  *
  * What `tail` prints of an entry of plain fields is an event whose values are all strings: so such
  * a one is an entry of plain fields here, too, unless the settings say that its stream holds none
@@ -41,8 +41,8 @@ void events_init(struct events *e, const struct config *config, const char *stre
 void events_fini(struct events *e);
 
 /* Adds the event of a line (empty ones are passed over). Events that say no ID get the one a ms
- * behind the newest, 1700000000000-0 first. Errors: ERROR_FORMAT, this line is no event; ERROR_USAGE,
- * nobody says which stream it is of. */
+ * behind the newest, 1700000000000-0 first. Errors: ERROR_FORMAT, this line is no event;
+ * ERROR_USAGE, nobody says which stream it is of. */
 int events_add(struct events *e, const char *text, size_t len, struct error *error);
 
 #endif

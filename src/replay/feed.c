@@ -3,8 +3,8 @@
  * A page is one reply of XRANGE. Each lane has the one that is being cut into batches (`now`) and
  * the one behind it (`next`). (1) A batch ends where a lane's page does, unless the lane does, too:
  * what comes next of it may come before what the others hold. (2) All pages that are missing are
- * asked for at once; their replies share an arena (a chunk), which lives until the last of its pages
- * is worked off. */
+ * asked for at once; their replies share an arena (a chunk), which lives until the last of its
+ * pages is worked off. */
 #include "replay/feed.h"
 
 #include "redis/command.h"

@@ -1,5 +1,5 @@
-/* feed.h: the entries of one partition of a plan, batch by batch, in the order of their IDs, those of
- * one ID in the order of their streams' names.
+/* feed.h: the entries of one partition of a plan, batch by batch, in the order of their IDs, those
+ * of one ID in the order of their streams' names.
  *
  *   Redis: XRANGE, a page of each stream, the next one asked for while this one is worked on
  *   file:  the plan's rows
@@ -19,9 +19,9 @@ struct feed_batch {
 
 struct feed_options {
     const struct plan_partition *partition;
-    const uint32_t *numbers; /* the kernel's, by lane */
-    uint32_t batch_events;   /* at most so many in a batch */
-    struct client *client;   /* of Redis; used by nobody else until feed_close */
+    const uint32_t *numbers;     /* the kernel's, by lane */
+    uint32_t batch_events;       /* at most so many in a batch */
+    struct client *client;       /* of Redis; used by nobody else until feed_close */
     const struct events *events; /* instead, of a file */
 };
 

@@ -42,7 +42,7 @@ static const struct commands *find_commands(void *context)
     if (l->commands != NULL || l->fault.code != 0)
         return l->commands;
     if (ask_commands(l, &error) != 0)
-        error_set(&l->fault, error.code, "a rule looks something up, and %s", error.text);
+        error_set(&l->fault, error.code, "a rule uses ctx.redis, and %s", error.text);
     return l->commands;
 }
 

@@ -1,6 +1,6 @@
-/* lookups.h: what rules ask Redis during a replay: today's Redis, whatever the time that is replayed.
- * Only questions leave; writes are effects, and those stay here. The connection is made when a rule
- * first asks. */
+/* lookups.h: what rules ask Redis during a replay: today's Redis, whatever the time that is
+ * replayed. Only questions leave; writes are effects, and those stay here. The connection is made
+ * when a rule first uses ctx.redis: which command asks and which one writes only Redis knows. */
 #ifndef TIDEMILL_REPLAY_LOOKUPS_H
 #define TIDEMILL_REPLAY_LOOKUPS_H
 

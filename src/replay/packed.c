@@ -125,9 +125,8 @@ bool packed_next(struct packed_walk *walk, struct span map, struct span *key, st
 {
     if (!walk->is_begun) {
         struct head h = read_head(map.bytes, map.len);
-        *walk = (struct packed_walk){.at = h.len,
-                                     .left = h.kind == KIND_MAP ? h.follow / 2 : 0,
-                                     .is_begun = true};
+        *walk = (struct packed_walk){
+            .at = h.len, .left = h.kind == KIND_MAP ? h.follow / 2 : 0, .is_begun = true};
     }
     if (walk->left == 0)
         return false;

@@ -1,5 +1,5 @@
-/* packed.h: values inside msgpack bytes, looked at where they lie: what a rule has emitted, field by
- * field. */
+/* packed.h: values inside msgpack bytes, looked at where they lie: what a rule has emitted, field
+ * by field. */
 #ifndef TIDEMILL_REPLAY_PACKED_H
 #define TIDEMILL_REPLAY_PACKED_H
 

@@ -65,8 +65,8 @@ static int read_range(struct build *b, double now_ms, struct error *error)
     if (stream_id_compare(b->from, b->to) > 0)
         return error_set(error, ERROR_USAGE, "--from %s is behind --to %s", r->from, r->to);
     if (r->last_ms > 0)
-        b->from =
-            (struct stream_id){.ms = now_ms > (double)r->last_ms ? (uint64_t)now_ms - r->last_ms : 0};
+        b->from = (struct stream_id){
+            .ms = now_ms > (double)r->last_ms ? (uint64_t)now_ms - r->last_ms : 0};
     return 0;
 }
 
@@ -121,9 +121,8 @@ static void add_lane(struct build *b, const char *name, size_t len)
     if (find_lane(p, name, len) != NULL)
         return;
     p->lanes = must(realloc(p->lanes, (p->lane_count + 1) * sizeof *p->lanes));
-    p->lanes[p->lane_count++] = (struct plan_lane){.name = must(strndup(name, len)),
-                                                   .name_len = len,
-                                                   .is_empty = true};
+    p->lanes[p->lane_count++] =
+        (struct plan_lane){.name = must(strndup(name, len)), .name_len = len, .is_empty = true};
 }
 
 static bool is_glob(const char *name)
@@ -272,8 +271,7 @@ static uint64_t estimate(const struct plan_lane *lane, uint64_t length, struct s
 
 static bool read_id(const struct reply *text, struct stream_id *id)
 {
-    return text != NULL && text->type == REPLY_STRING &&
-           stream_id_parse(text->text, text->len, id);
+    return text != NULL && text->type == REPLY_STRING && stream_id_parse(text->text, text->len, id);
 }
 
 /* Fixes the bounds of one stream by what Redis says of it now. */
@@ -318,11 +316,8 @@ int plan_of_redis(struct plan *plan, const struct config *config, const struct p
 {
     double now_ms = 0;
     struct plan made = {0};
-    struct build b = {.plan = &made,
-                      .config = config,
-                      .range = range,
-                      .books = books,
-                      .book_count = book_count};
+    struct build b = {
+        .plan = &made, .config = config, .range = range, .books = books, .book_count = book_count};
     int code = ask_time(client, &now_ms, error);
     if (code == 0)
         code = read_range(&b, now_ms, error);
@@ -349,7 +344,8 @@ static int compare_rows(const void *left, const void *right, void *ranks)
                            *b = *(const struct event_row *const *)right;
     const uint32_t *rank = ranks;
     int order = stream_id_compare(a->id, b->id);
-    return order != 0 ? order : (rank[a->stream] > rank[b->stream]) - (rank[a->stream] < rank[b->stream]);
+    return order != 0 ? order
+                      : (rank[a->stream] > rank[b->stream]) - (rank[a->stream] < rank[b->stream]);
 }
 
 /* Where each stream of the file belongs. */
@@ -383,6 +379,16 @@ static void find_homes(struct build *b, const struct events *events, struct home
             homes->rank[i] = (uint32_t)(lane - b->plan->partitions[k].lanes);
         }
     }
+}
+
+/* Of the events that are read. */
+static double newest_ms(const struct events *events, const struct homes *homes)
+{
+    uint64_t ms = 0;
+    for (size_t i = 0; i < events->count; i++)
+        if (homes->partition[events->rows[i].stream] != NULL && events->rows[i].id.ms > ms)
+            ms = events->rows[i].id.ms;
+    return (double)ms;
 }
 
 static bool is_in_range(const struct build *b, const struct event_row *row)
@@ -442,23 +448,21 @@ int plan_of_events(struct plan *plan, const struct config *config, const struct 
 {
     struct plan made = {.events = events};
     struct homes homes = {0};
-    struct build b = {.plan = &made,
-                      .config = config,
-                      .range = range,
-                      .books = books,
-                      .book_count = book_count};
-    double newest_ms = events->count > 0 ? (double)events->last_ms : 0;
-    int code = read_range(&b, newest_ms, error);
-    if (code != 0)
-        return code;
+    struct build b = {
+        .plan = &made, .config = config, .range = range, .books = books, .book_count = book_count};
     (void)add_named(&b);
     find_homes(&b, events, &homes);
-    double end_ms = deal_rows(&b, events, &homes);
-    made.end_ms = b.to.ms != UINT64_MAX ? (double)b.to.ms : end_ms;
-    say_unread(&b, events, &homes);
+    int code = read_range(&b, newest_ms(events, &homes), error);
+    if (code == 0) {
+        double end_ms = deal_rows(&b, events, &homes);
+        made.end_ms = b.to.ms != UINT64_MAX ? (double)b.to.ms : end_ms;
+        say_unread(&b, events, &homes);
+        *plan = made;
+    } else {
+        plan_fini(&made);
+    }
     free(homes.partition);
     free(homes.rank);
     free(homes.unread);
-    *plan = made;
-    return 0;
+    return code;
 }

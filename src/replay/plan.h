@@ -43,8 +43,8 @@ struct plan_range {
     const char *stream;    /* only this one, or those that match the glob; NULL: all */
 };
 
-/* The words of --from and --to. `is_end`: of the last entry of that ms. Errors: ERROR_USAGE, the end
- * of a sentence ("must be …"). */
+/* The words of --from and --to. `is_end`: of the last entry of that ms. Errors: ERROR_USAGE, the
+ * end of a sentence ("must be …"). */
 int plan_parse_id(const char *word, bool is_end, struct stream_id *id, struct error *error);
 
 /* The streams that any of the books reads, `book_count` of them. Errors: those of the client,

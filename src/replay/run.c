@@ -1,7 +1,7 @@
 /* run.c: see run.h.
  *
- * (1) The bridge stands apart (struct bridge_options): so a batch waits for lookups alone. (2) A batch
- * may end early, in front of an entry that a thousand timers fire before, or that a rule with
+ * (1) The bridge stands apart (struct bridge_options): so a batch waits for lookups alone. (2) A
+ * batch may end early, in front of an entry that a thousand timers fire before, or that a rule with
  * on_error "stop" fails on: then the rest is put again. (3) At the end of a partition time goes on
  * without entries, until nothing is due any more. */
 #include "replay/run.h"
@@ -33,8 +33,8 @@ static int compute(struct run *r, uint32_t *processed, const char **stopped, str
     enum bridge_status status = BRIDGE_WAIT;
     int code = 0;
     while (code == 0 && status != BRIDGE_DONE) {
-        code = bridge_run(r->bridge, clock_coarse_ms() + BATCH_MS, &status, processed, stopped,
-                          error);
+        code =
+            bridge_run(r->bridge, clock_coarse_ms() + BATCH_MS, &status, processed, stopped, error);
         if (code == 0)
             code = lookups_fault(&r->lookups, error);
         if (code != 0 || status == BRIDGE_DONE)
@@ -121,8 +121,8 @@ static int run_end(struct run *r, struct error *error)
         if (code != 0)
             return code;
         uint32_t fired = bridge_fired_count(r->bridge);
-        is_over = !bridge_has_more(r->bridge) &&
-                  (fired == 0 || bridge_wake_ms(r->bridge) > until_ms);
+        is_over =
+            !bridge_has_more(r->bridge) && (fired == 0 || bridge_wake_ms(r->bridge) > until_ms);
         if (fired == 0 && stopped != NULL)
             stop(r, NULL, stopped);
         else

@@ -1,6 +1,7 @@
-/* run.h: the engine's own way of an event, over a plan's entries: the rules in their VM, with JIT and
- * limits, through the same bridge and kernel; without owner, pipeline and commit. What they want is
- * handed to a sink, batch by batch; states, timers and windows stay in memory, from none on.
+/* run.h: the engine's own way of an event, over a plan's entries: the rules in their VM, with JIT
+ * and limits, through the same bridge and kernel; without owner, pipeline and commit. What they
+ * want is handed to a sink, batch by batch; states, timers and windows stay in memory, from none
+ * on.
  *
  * Time is the entries': their IDs are the wall clock, so timers fire where a live engine fires them
  * that is never late (design 3.5), and states expire by the same clock.
@@ -17,8 +18,8 @@
 struct run_shared {
     struct note note;
     volatile uint64_t events, effects, letters, fired, lookups;
-    volatile uint64_t beats;    /* batches */
-    volatile bool is_running;   /* the rules are loaded */
+    volatile uint64_t beats;  /* batches */
+    volatile bool is_running; /* the rules are loaded */
 };
 
 struct run {
@@ -38,7 +39,7 @@ struct run {
     /* Valid in the sink's calls, and after run_go: */
     struct rulebook *book;
     struct bridge *bridge;
-    size_t partition; /* its place in the plan */
+    size_t partition;  /* its place in the plan */
     uint32_t *numbers; /* of its streams, by lane */
     struct lookups lookups;
     struct feed_sum *sums; /* by lane, of all partitions in a row */

@@ -1,5 +1,5 @@
-/* tally.h: a replay in figures: how many effects and letters of each rule, and for each numeric field
- * of what it emitted sum, mean, least and most. */
+/* tally.h: a replay in figures: how many effects and letters of each rule, and for each numeric
+ * field of what it emitted sum, mean, least and most. */
 #ifndef TIDEMILL_REPLAY_TALLY_H
 #define TIDEMILL_REPLAY_TALLY_H
 

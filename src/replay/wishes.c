@@ -96,13 +96,13 @@ void wishes_each(struct wishes *w, struct bridge *bridge, const struct batch_ent
             abort();
     }
     for (uint32_t i = 0; i < effect_count; i++)
-        w->items[i] = (struct item){
-            .effect = &effects[i],
-            .bytes = {bridge_effect_bytes(bridge, &effects[i]), effects[i].len},
-            .rank = rank_of(bridge, effects[i].entry),
-            .entry = effects[i].entry,
-            .rule = effects[i].rule,
-            .number = effects[i].ordinal};
+        w->items[i] =
+            (struct item){.effect = &effects[i],
+                          .bytes = {bridge_effect_bytes(bridge, &effects[i]), effects[i].len},
+                          .rank = rank_of(bridge, effects[i].entry),
+                          .entry = effects[i].entry,
+                          .rule = effects[i].rule,
+                          .number = effects[i].ordinal};
     size_t total = add_letters(w, bridge, effect_count);
     if (letter_count > 0)
         qsort(w->items, total, sizeof *w->items, compare_items);

@@ -1,5 +1,5 @@
-/* wishes.h: what the rules wanted in a batch: effects and dead letters in one order, that of (entry,
- * rule, call), each with whose it is. */
+/* wishes.h: what the rules wanted in a batch: effects and dead letters in one order, that of
+ * (entry, rule, call), each with whose it is. */
 #ifndef TIDEMILL_REPLAY_WISHES_H
 #define TIDEMILL_REPLAY_WISHES_H
 
@@ -9,8 +9,9 @@
 struct wish {
     const struct batch_entry *entry; /* of a stream, or NULL: */
     const struct fired *fired;       /* … a timer or window */
-    const struct batch_entry *before; /* of what fired: the entry that it fired before; NULL: none */
-    uint32_t rule;                   /* its number; 0: no rule had a part in it (decode, future) */
+    const struct batch_entry
+        *before;   /* of what fired: the entry that it fired before; NULL: none */
+    uint32_t rule; /* its number; 0: no rule had a part in it (decode, future) */
     bool is_letter;
     const struct words *words; /* of the command: an effect, or the XADD of the letter */
     struct span bytes;         /* the same as bytes */

@@ -16,8 +16,8 @@ struct words {
 void words_read(struct words *w, const char *bytes, size_t len);
 void words_fini(struct words *w);
 
-/* In a command that ends with name, value, …, from place `first` on: the value of `name`; empty when
- * there is none. */
+/* In a command that ends with name, value, …, from place `first` on: the value of `name`; empty
+ * when there is none. */
 struct span words_field(const struct words *w, size_t first, const char *name);
 
 /* Is it what ctx.emit makes: XADD STREAM [MAXLEN ~ N] * data PAYLOAD? */

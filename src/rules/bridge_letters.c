@@ -78,8 +78,8 @@ void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *v
         b->letter_cap = b->letter_cap > 0 ? b->letter_cap * 2 : 64;
         b->letters_of = must(realloc(b->letters_of, b->letter_cap * sizeof *b->letters_of));
     }
-    b->letters_of[b->view.letter_count++] = (struct letter_of){
-        .entry = i, .rule = rulebook_rule_number(b->book, rule, strlen(rule))};
+    b->letters_of[b->view.letter_count++] =
+        (struct letter_of){.entry = i, .rule = rulebook_rule_number(b->book, rule, strlen(rule))};
 }
 
 uint32_t bridge_letter_entry(const struct bridge *b, uint32_t n, uint32_t *rule)

@@ -57,8 +57,7 @@ uint32_t timer_queue_make(struct timers *t, uint32_t rule, enum timer_kind kind)
         t->queues = must(realloc(t->queues, count * sizeof *t->queues));
         t->payloads = must(realloc(t->payloads, rules));
         for (uint32_t i = t->queue_count; i < count; i++)
-            t->queues[i] =
-                (struct timer_queue){.horizon_ms = -INFINITY, .is_whole = t->knows_all};
+            t->queues[i] = (struct timer_queue){.horizon_ms = -INFINITY, .is_whole = t->knows_all};
         memset(t->payloads + t->queue_count / TIMER_KINDS, PAYLOADS_UNKNOWN,
                rules - t->queue_count / TIMER_KINDS);
         t->queue_count = count;
