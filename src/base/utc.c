@@ -82,13 +82,13 @@ bool utc_parse(const char *text, uint64_t *wall_ms)
         if (!take_zone(&text, &zone))
             return false;
     }
-    if (*text != '\0' || utc.tm_hour > 23 || utc.tm_min > 59 || utc.tm_sec > 60)
+    if (*text != '\0' || utc.tm_mon < 1 || utc.tm_mon > 12 || utc.tm_hour > 23 || utc.tm_min > 59 || utc.tm_sec > 60)
         return false;
     utc.tm_year -= 1900;
     utc.tm_mon -= 1;
     day = utc.tm_mday;
     time_t seconds = timegm(&utc) - zone * 60;
-    if (utc.tm_mday != day || utc.tm_mon > 11 || seconds < 0) /* there is no such day */
+    if (utc.tm_mday != day || seconds < 0) /* there is no such day */
         return false;
     *wall_ms = (uint64_t)seconds * 1000 + (uint64_t)ms;
     return true;

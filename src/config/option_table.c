@@ -181,8 +181,8 @@ const struct option option_table[] = {
              "start"},
     {.name = "replay_to", .flag = "--to", .type = OPTION_TEXT, .placeholder = "WHEN",
      .commands = REPLAY, AT(replay.to),
-     .help = "end with it, and let time pass up to there; default end: what was there at the "
-             "beginning of the replay, and the time of Redis (of a file: of its last event)"},
+     .help = "end with it, and let time pass up to there; default end: all that is there now, up to "
+             "the time of Redis, or of a file's last event"},
     {.name = "replay_last", .flag = "--last", .type = OPTION_DURATION, .placeholder = "TIME",
      .least = 1, .most = INT64_C(36500) * DAY_MS, .commands = REPLAY, AT(replay.last_ms),
      .help = "instead: only the last 7d, 12h, 30m before the end"},

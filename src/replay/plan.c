@@ -348,6 +348,14 @@ static int compare_rows(const void *left, const void *right, void *ranks)
                       : (rank[a->stream] > rank[b->stream]) - (rank[a->stream] < rank[b->stream]);
 }
 
+static bool are_in_order(const struct plan_partition *p, uint32_t *ranks)
+{
+    for (size_t i = 1; i < p->row_count; i++)
+        if (compare_rows(&p->rows[i - 1], &p->rows[i], ranks) > 0)
+            return false;
+    return true;
+}
+
 /* Where each stream of the file belongs. */
 struct homes {
     struct plan_partition **partition; /* by stream; NULL: it is not read */
@@ -421,7 +429,8 @@ static double deal_rows(struct build *b, const struct events *events, struct hom
     }
     for (size_t i = 0; i < b->plan->partition_count; i++) {
         struct plan_partition *p = &b->plan->partitions[i];
-        qsort_r(p->rows, p->row_count, sizeof *p->rows, compare_rows, homes->rank);
+        if (!are_in_order(p, homes->rank))
+            qsort_r(p->rows, p->row_count, sizeof *p->rows, compare_rows, homes->rank);
         b->plan->about += p->row_count;
     }
     return end_ms;
