@@ -140,7 +140,7 @@ describe("tidemill replay", function()
     local text = '{"id":"1-0","stream":"orders","event":{"n":1}}\n{"id":"2-0","stream":"pays","event":{"n":2}}\n'
       .. '{"id":"3-0","stream":"orders","event":{"n":3}}\n{"id":"4-0","stream":"other","event":{"n":4}}\n'
     local r = file(text)
-    assert.equal("other: 1 event was left out: no rule reads this stream\n", r.err)
+    assert.equal("tidemill: other: 1 event was left out: no rule reads this stream\n", r.err)
     assert.equal(3, #r:emitted "out")
     r = file(text, "--stream", "o*", "--json", "--summary")
     assert.same({ 2, { "other: 1 event was left out: no rule reads this stream, or --stream leaves it out",
@@ -219,6 +219,15 @@ describe("tidemill replay", function()
     assert.matches("\n +n +52 +5.777777778 +1 +10\n", "\n" .. r.out:gsub("a +emit +out +9", ""))
     assert.matches("\na +letter +dead +1 ", r.out)
     assert.matches("\n11 events and 0 timers and windows in [%d.]+ s %([%d,]+ events a second%)\n$", r.out)
+  end)
+
+  it("shows on a terminal how far it is, and at last how fast it was", function()
+    files.write_file(folder .. "/events.jsonl", ('{"n":1}\n'):rep(3000))
+    local _, out = program.shell(([[script -qec '"$tidemill" replay --rules %s/rules --config %s/settings.lua --file %s/events.jsonl]]
+      .. [[ --stream orders > %s/out' /dev/null]]):format(folder, folder, folder, folder))
+    assert.matches("\r\27%[K3,000 events, [%d,]+ a second\r?\n$", out)
+    local _, lines = files.read_file(folder .. "/out"):gsub("\n", "")
+    assert.equal(3000, lines)
   end)
 
   it("ends quietly when nobody reads on", function()

@@ -349,12 +349,12 @@ describe("tidemill replay, seed " .. SEED, function()
     local gone = "orders: 300 entries are gone (trimmed or deleted); what is left begins at 1-301"
     local r = replay.run { folder = folder, server = server }
     assert.same(range(301, 1000), numbers(r))
-    assert.equal(gone .. "\n", r.err)
+    assert.equal("tidemill: " .. gone .. "\n", r.err)
     assert.same({ gone }, replay.run({ folder = folder, server = server, arguments = { "--summary", "--json" } }):json().says)
     assert.equal("", replay.run({ folder = folder, server = server, arguments = { "--from", "1-301" } }).err)
     server:call("DEL", "orders")
     server:call("SET", "orders", "x")
-    assert.equal("orders is no stream and was left out\n", replay.run({ folder = folder, server = server }).err)
+    assert.equal("tidemill: orders is no stream and was left out\n", replay.run({ folder = folder, server = server }).err)
   end)
 
   it("comes to an end while the stream grows", function()
@@ -537,6 +537,28 @@ describe("tidemill replay, seed " .. SEED, function()
     local folder, against = two({ ["w.lua"] = early }, { ["w.lua"] = late })
     local found = replay.run({ folder = folder, server = server, against = against, arguments = { "--json" } }):json()
     assert.same({ 31, 0, 0, 0 }, { found.rules[1].same, found.rules[1].changed, found.rules[1].only_new, found.rules[1].only_old })
+  end)
+
+  it("says so when a stream is trimmed under one of the two, or a rule stops one", function()
+    engine.flood(server, "orders", 2000)
+    local slow = engine.rule [[if event.n == 1 then ctx.log.warn "poisoned" while true do end end]]
+    local folder, against = two({ ["each.lua"] = EACH }, { ["each.lua"] = slow })
+    files.write_file(folder .. "/settings.lua", "return { batch_events = 10, limits = { rule_ms = 1500, hard_ms = 10000 }, lease_ms = 60000 }")
+    local log = folder .. "/log"
+    local p = program.start(replay.words { folder = folder, server = server, against = against }, { stdout = folder .. "/out", stderr = log })
+    wait.until_true(function() return (files.read_file(log) or ""):find "poisoned" end, 10, "the slow rule")
+    wait.until_true(function() -- the fast one is through and gone: left are the slow one and we
+      local _, clients = server:call("CLIENT", "LIST"):gsub("name=tidemill%-client", "")
+      return clients == 2
+    end, 10, "the fast version")
+    server:call("XTRIM", "orders", "MAXLEN", 500)
+    assert.equal(1, p:wait(20).code)
+    assert.matches("\ntidemill: orders was trimmed while it was read: the two versions have not had the same entries %(2000 and %d+%); begin later, "
+      .. "with %-%-from or %-%-last\n$", "\n" .. files.read_file(log):gsub("^.*\n(tidemill: .*)$", "%1"))
+    files.write_file(folder .. "/rules/each.lua", engine.rule([[if event.n > 1800 then error "no" end]], 'stream = "orders", on_error = "stop"'))
+    local r = replay.run { folder = folder, server = server, against = against, code = 1 }
+    assert.matches("^tidemill: stopped at 1%-1801 of orders: rule each: error: ", r.err)
+    assert.equal("", r.out)
   end)
 
   it("reads many streams of plain fields, json and msgpack, page by page", function()

@@ -82,7 +82,8 @@ bool utc_parse(const char *text, uint64_t *wall_ms)
         if (!take_zone(&text, &zone))
             return false;
     }
-    if (*text != '\0' || utc.tm_mon < 1 || utc.tm_mon > 12 || utc.tm_hour > 23 || utc.tm_min > 59 || utc.tm_sec > 60)
+    if (*text != '\0' || utc.tm_mon < 1 || utc.tm_mon > 12 || utc.tm_hour > 23 || utc.tm_min > 59 ||
+        utc.tm_sec > 60)
         return false;
     utc.tm_year -= 1900;
     utc.tm_mon -= 1;

@@ -381,8 +381,12 @@ static int start(struct replay *r, enum difference_side side, struct job *job,
 
 static void tell_notes(const struct replay *r)
 {
-    if (r->plan.says.len > 0)
-        fwrite(r->plan.says.data, 1, r->plan.says.len, stderr);
+    const char *at = r->plan.says.data, *end = at + r->plan.says.len;
+    while (at < end) {
+        const char *line = memchr(at, '\n', (size_t)(end - at));
+        fprintf(stderr, "tidemill: %.*s\n", (int)(line - at), at);
+        at = line + 1;
+    }
 }
 
 static void pause_ms(unsigned ms)

@@ -21,7 +21,9 @@ void replay_lines_fini(struct replay_lines *l)
 
 static void add_text(struct buf *out, const char *name, struct span text)
 {
-    buf_printf(out, "\"%s\":", name);
+    buf_append_text(out, "\"");
+    buf_append_text(out, name);
+    buf_append_text(out, "\":");
     escape_json(out, text.bytes, text.len);
 }
 
@@ -31,8 +33,11 @@ static void add_subject(struct replay_lines *l, const struct wish *wish)
     char window[64];
     if (wish->entry != NULL) {
         const char *stream = rulebook_stream_name(l->run->book, wish->entry->stream);
-        buf_printf(out, "{\"id\":\"%.0f-%llu\",", wish->entry->ms,
-                   (unsigned long long)wish->entry->seq);
+        char id[STREAM_ID_TEXT];
+        stream_id_format((struct stream_id){(uint64_t)wish->entry->ms, wish->entry->seq}, id);
+        buf_append_text(out, "{\"id\":\"");
+        buf_append_text(out, id);
+        buf_append_text(out, "\",");
         add_text(out, "stream", (struct span){stream, strlen(stream)});
         return;
     }

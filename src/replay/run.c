@@ -231,7 +231,6 @@ int run_go(struct run *r, struct error *error)
         code = client_open(r->config->redis, &client, error);
     if (client != NULL)
         client_set_patience(client, FEED_PATIENCE_MS);
-    r->shared->is_running = true;
     for (r->partition = 0;
          code == 0 && r->partition < r->plan->partition_count && r->stopped_by[0] == '\0';
          r->partition++)

@@ -18,8 +18,7 @@
 struct run_shared {
     struct note note;
     volatile uint64_t events, effects, letters, fired, lookups;
-    volatile uint64_t beats;  /* batches */
-    volatile bool is_running; /* the rules are loaded */
+    volatile uint64_t beats; /* batches */
 };
 
 struct run {
