@@ -61,7 +61,8 @@ describe("tidemill replay", function()
   it("fails when Redis cannot be had, but needs none for a file", function()
     local r = replay.run { folder = folder, url = "unix:///tmp/there-is-none.sock", code = 1 }
     assert.matches("^tidemill: .*there%-is%-none.sock", r.err)
-    r = replay.run { folder = folder, url = "unix:///tmp/there-is-none.sock", arguments = { "--file", "-" }, input = '{"stream":"orders","event":{"a":1}}\n' }
+    r = replay.run { folder = folder, url = "unix:///tmp/there-is-none.sock", arguments = { "--file", "-" },
+      input = '{"stream":"orders","event":{"a":1}}\n' }
     assert.equal(1, #r:lines())
     with(engine.rule [[ctx.emit("out", { v = ctx.redis.get "x" })]])
     r = replay.run { folder = folder, url = "unix:///tmp/there-is-none.sock", code = 1, arguments = { "--file", "-", "--stream", "orders" },
@@ -73,7 +74,8 @@ describe("tidemill replay", function()
     server = redis.start()
     server:call("SET", "x", "here")
     with(engine.rule [[ctx.emit("out", { v = ctx.redis.get "x" }) ctx.redis.set("x", "gone")]])
-    local r = replay.run { folder = folder, server = server, arguments = { "--file", "-", "--stream", "orders" }, input = '{"a":1}\n{"a":2}\n' }
+    local r = replay.run { folder = folder, server = server, arguments = { "--file", "-", "--stream", "orders" },
+      input = '{"a":1}\n{"a":2}\n' }
     assert.same({ { v = "here" }, { v = "here" } }, r:emitted "out")
     assert.equal("here", server:call("GET", "x"))
   end)
@@ -103,7 +105,8 @@ describe("tidemill replay", function()
     assert.same({ { n = 1 }, { id = "x", event = "y" }, { n = 3 }, { n = 4 } }, events)
     r = file '{"n":1}\n'
     assert.same({ 2, "" }, { r.code, r.out })
-    assert.equal(("tidemill: %s/events.jsonl:1: this event does not say which stream it is of; give it with --stream\n"):format(folder), r.err)
+    assert.equal(("tidemill: %s/events.jsonl:1: this event does not say which stream it is of; give it with --stream\n")
+      :format(folder), r.err)
   end)
 
   it("names bad lines by file and number, and goes on", function()
@@ -168,7 +171,8 @@ describe("tidemill replay", function()
     with(engine.rule([[
       if event.k == "bad" then error("no \"way\"") end
       ctx.redis.set("k\n", "\255")
-      ctx.emit("out", { k = ctx.key, text = "é\n\"" })]], 'stream = "orders", key = "k"'), { outputs = { out = { codec = "json", maxlen = 5 } } })
+      ctx.emit("out", { k = ctx.key, text = "é\n\"" })]], 'stream = "orders", key = "k"'),
+      { outputs = { out = { codec = "json", maxlen = 5 } } })
     local r = file('{"k":"a\\n"}\n{"k":"bad"}\n', "--stream", "orders")
     local lines = r:lines()
     assert.same({ id = "1700000000000-0", stream = "orders", rule = "each", key = "a\n", command = { "SET", "k\n", "\\xff" } }, lines[1])
@@ -233,8 +237,8 @@ describe("tidemill replay", function()
   it("ends quietly when nobody reads on", function()
     local text = ('{"n":1}\n'):rep(20000)
     files.write_file(folder .. "/events.jsonl", text)
-    local code, out, err = program.shell(([["$tidemill" replay --rules %s/rules --config %s/settings.lua --file %s/events.jsonl --stream orders | head -1]])
-      :format(folder, folder, folder))
+    local code, out, err = program.shell(([["$tidemill" replay --rules %s/rules --config %s/settings.lua --file %s/events.jsonl ]]
+      .. "--stream orders | head -1"):format(folder, folder, folder))
     assert.same({ 0, "" }, { code, err })
     assert.equal("orders", json.decode(out).stream)
   end)

@@ -32,8 +32,9 @@ local function number(bytes)
 end
 
 describe("values in msgpack bytes, seed " .. SEED, function()
-  local EVERY = { "\xc0", "\xc2", "\xc3", "\x05", "\xff", "\xe0", "\xcc\xff", "\xcd\1\2", "\xce\1\2\3\4", "\xcf" .. ("\1"):rep(8), "\xd0\x80",
-    "\xd1\xff\1", "\xd2\xff\0\0\1", "\xd3" .. ("\xff"):rep(8), "\xca\x3f\x80\0\0", "\xcb\x3f\xf0" .. ("\0"):rep(6), "\xa3abc", "\xd9\3abc",
+  local EVERY = { "\xc0", "\xc2", "\xc3", "\x05", "\xff", "\xe0", "\xcc\xff", "\xcd\1\2", "\xce\1\2\3\4",
+    "\xcf" .. ("\1"):rep(8), "\xd0\x80", "\xd1\xff\1",
+    "\xd2\xff\0\0\1", "\xd3" .. ("\xff"):rep(8), "\xca\x3f\x80\0\0", "\xcb\x3f\xf0" .. ("\0"):rep(6), "\xa3abc", "\xd9\3abc",
     "\xda\0\3abc", "\xdb\0\0\0\3abc", "\xc4\2ab", "\xc5\0\2ab", "\xc6\0\0\0\2ab", "\xd4\1a", "\xd5\1ab", "\xd6\1abcd", "\xd7\1abcdefgh",
     "\xd8\1" .. ("x"):rep(16), "\xc7\2\1ab", "\xc8\0\2\1ab", "\xc9\0\0\0\2\1ab", "\x92\1\xa1a", "\xdc\0\2\1\2", "\xdd\0\0\0\2\1\2",
     "\x82\xa1a\1\xa1b\x91\x81\1\2", "\xde\0\1\1\2", "\xdf\0\0\0\1\1\2", "\x80", "\x90", "\xa0" }

@@ -3,6 +3,7 @@
 #ifndef TIDEMILL_CLI_REPLAY_H
 #define TIDEMILL_CLI_REPLAY_H
 
+#include "cli/table.h"
 #include "replay/difference.h"
 #include "replay/run.h"
 #include "replay/tally.h"
@@ -39,8 +40,11 @@ void replay_count(struct buf *out, uint64_t count); /* 1,234,567 */
 void replay_number(struct buf *out, double number); /* as short as it stays exact to ten digits */
 void replay_signed(struct buf *out, double number); /* with its sign */
 void replay_json_number(struct buf *out, double number); /* exact; null when it is none */
+/* ,"sum":…,"mean":…,"min":…,"max":…, or nothing when there are none. */
+void replay_json_figures(struct buf *out, const struct figures *f);
 /* The lines of `says` as a JSON array of strings. */
 void replay_json_lines(struct buf *out, const struct buf *says);
-const char *replay_kind_name(enum tally_kind kind); /* emit, command, letter */
+void replay_table_count(struct table *t, uint64_t count); /* one cell */
+const char *replay_kind_name(enum tally_kind kind);       /* emit, command, letter */
 
 #endif

@@ -11,14 +11,6 @@
 
 /* ── for people ──────────────────────────────────────────────────────────────────────────────── */
 
-static void add_count(struct table *t, uint64_t count)
-{
-    struct buf text = {0};
-    replay_count(&text, count);
-    table_add(t, text.data, text.len);
-    buf_fini(&text);
-}
-
 /* "1a2b3c4d", "1a2b3c4d was 5e6f7a8b", "1a2b3c4d only here". */
 static void add_version(struct table *t, const struct difference_rule *rule)
 {
@@ -45,10 +37,10 @@ static void print_rules(const struct difference *d, struct buf *out)
         const struct difference_rule *rule = &d->rules[i];
         table_add_text(&t, rule->name);
         add_version(&t, rule);
-        add_count(&t, rule->same);
-        add_count(&t, rule->changed);
-        add_count(&t, rule->only[SIDE_NEW]);
-        add_count(&t, rule->only[SIDE_OLD]);
+        replay_table_count(&t, rule->same);
+        replay_table_count(&t, rule->changed);
+        replay_table_count(&t, rule->only[SIDE_NEW]);
+        replay_table_count(&t, rule->only[SIDE_OLD]);
     }
     table_print(&t, out, 0, terminal_has_colour(STDOUT_FILENO));
     table_fini(&t);
@@ -181,24 +173,13 @@ static void write_samples(struct buf *out, const char *name, const struct sample
     buf_append_text(out, "]");
 }
 
-static void write_figure(struct buf *out, const char *name, double number)
-{
-    buf_printf(out, ",\"%s\":", name);
-    replay_json_number(out, number);
-}
-
 static void write_field(struct buf *out, const struct difference_field *field)
 {
     const struct figures *f = &field->figures;
     buf_append_text(out, "{\"name\":");
     escape_json(out, field->name, field->name_len);
     buf_printf(out, ",\"changed\":%" PRIu64 ",\"numbers\":%" PRIu64, field->changed, f->count);
-    if (f->count > 0) {
-        write_figure(out, "sum", f->sum);
-        write_figure(out, "mean", figures_mean(f));
-        write_figure(out, "min", f->least);
-        write_figure(out, "max", f->most);
-    }
+    replay_json_figures(out, f);
     write_samples(out, "samples", &field->samples);
     buf_append_text(out, "}");
 }

@@ -43,6 +43,24 @@ void replay_json_number(struct buf *out, double number)
         buf_printf(out, "%.17g", number);
 }
 
+void replay_json_figures(struct buf *out, const struct figures *f)
+{
+    static const char *const names[] = {"sum", "mean", "min", "max"};
+    const double numbers[] = {f->sum, figures_mean(f), f->least, f->most};
+    for (size_t i = 0; f->count > 0 && i < sizeof names / sizeof names[0]; i++) {
+        buf_printf(out, ",\"%s\":", names[i]);
+        replay_json_number(out, numbers[i]);
+    }
+}
+
+void replay_table_count(struct table *t, uint64_t count)
+{
+    struct buf text = {0};
+    replay_count(&text, count);
+    table_add(t, text.data, text.len);
+    buf_fini(&text);
+}
+
 void replay_json_lines(struct buf *out, const struct buf *says)
 {
     const char *at = says->data, *end = at + says->len;

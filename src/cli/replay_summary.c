@@ -27,14 +27,6 @@ static const char *name_of(const struct run *run, size_t number)
 
 /* ── for people ──────────────────────────────────────────────────────────────────────────────── */
 
-static void add_count(struct table *t, uint64_t count)
-{
-    struct buf text = {0};
-    replay_count(&text, count);
-    table_add(t, text.data, text.len);
-    buf_fini(&text);
-}
-
 static void add_number(struct table *t, double number)
 {
     struct buf text = {0};
@@ -68,12 +60,12 @@ static void print_rules(struct run *run, const struct tally *tally, struct buf *
         rulebook_rule(run->book, i, &rule);
         table_add_text(&t, rule.name);
         table_add_text(&t, rule.version);
-        add_count(&t, rule.events);
-        add_count(&t, rule.failed);
-        add_count(&t, rule.skipped);
-        add_count(&t, rule.late);
-        add_count(&t, count_of(tally, i + 1, false));
-        add_count(&t, count_of(tally, i + 1, true));
+        replay_table_count(&t, rule.events);
+        replay_table_count(&t, rule.failed);
+        replay_table_count(&t, rule.skipped);
+        replay_table_count(&t, rule.late);
+        replay_table_count(&t, count_of(tally, i + 1, false));
+        replay_table_count(&t, count_of(tally, i + 1, true));
     }
     print(&t, out);
 }
@@ -90,7 +82,7 @@ static void add_output(struct table *t, const char *rule, const struct tally_out
         else
             table_add_text(t, " ");
         if (i == 0)
-            add_count(t, o->count);
+            replay_table_count(t, o->count);
         else
             table_add_text(t, " ");
         if (o->field_count == 0) {
@@ -170,16 +162,7 @@ static void write_field(struct buf *out, const struct tally_field *field)
     buf_append_text(out, "{\"name\":");
     escape_json(out, field->name, field->name_len);
     buf_printf(out, ",\"numbers\":%" PRIu64 ",\"others\":%" PRIu64, f->count, field->others);
-    if (f->count > 0) {
-        buf_append_text(out, ",\"sum\":");
-        replay_json_number(out, f->sum);
-        buf_append_text(out, ",\"mean\":");
-        replay_json_number(out, figures_mean(f));
-        buf_append_text(out, ",\"min\":");
-        replay_json_number(out, f->least);
-        buf_append_text(out, ",\"max\":");
-        replay_json_number(out, f->most);
-    }
+    replay_json_figures(out, f);
     buf_append_text(out, "}");
 }
 
