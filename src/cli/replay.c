@@ -9,7 +9,6 @@
 #include "cli/replay.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/terminal.h"
 #include "cli/cli.h"
 #include "cli/lines.h"
@@ -50,12 +49,6 @@ struct replay {
     struct child_process children[SIDES];
     uint64_t began_us, shown_ms;
     bool is_shown; /* a line of progress stands on the terminal */
-};
-
-/* The work of a child. */
-struct job {
-    struct replay *replay;
-    enum difference_side side;
 };
 
 static double seconds_since(uint64_t began_us)
@@ -197,119 +190,6 @@ static int prepare(void *context)
     return code == 0 ? EXIT_FINE : cli_fail(&error);
 }
 
-/* ── in a child ──────────────────────────────────────────────────────────────────────────────── */
-
-static struct run make_run(const struct job *job, struct run_shared *shared)
-{
-    const struct version *v = &job->replay->versions[job->side];
-    return (struct run){.config = &job->replay->apart,
-                        .edition = v->edition,
-                        .dir = v->dir,
-                        .plan = &job->replay->plan,
-                        .shared = shared};
-}
-
-/* How a run ends whose results are out. */
-static int conclude(struct run *run, int code, struct error *error)
-{
-    if (code == 0 && run->stopped_by[0] != '\0')
-        code = error_set(error, ERROR_RULE, "stopped at %s", run->stopped_by);
-    log_flush_held(UINT64_MAX);
-    run_fini(run);
-    return code == 0 ? EXIT_FINE : cli_fail(error);
-}
-
-static int on_lines_batch(struct run *run, const struct batch_entry *entries, uint32_t count,
-                          struct error *error)
-{
-    return replay_lines_batch(run->sink.context, entries, count, error);
-}
-
-static int work_lines(void *context, struct run_shared *shared, int out)
-{
-    struct run run = make_run(context, shared);
-    struct replay_lines lines;
-    struct error error;
-    (void)out;
-    replay_lines_init(&lines, &run);
-    run.sink.on_batch = on_lines_batch;
-    run.sink.context = &lines;
-    int code = run_go(&run, &error);
-    struct error why;
-    if (output_write(&lines.out, &why) != 0 && code == 0)
-        code = error_set(&error, why.code, "%s", why.text);
-    replay_lines_fini(&lines);
-    return conclude(&run, code, &error);
-}
-
-struct counting {
-    struct tally tally;
-    struct wishes wishes;
-    bool is_begun;
-};
-
-static void on_counted(void *context, const struct wish *wish)
-{
-    tally_add(context, wish);
-}
-
-static int on_summary_batch(struct run *run, const struct batch_entry *entries, uint32_t count,
-                            struct error *error)
-{
-    struct counting *counting = run->sink.context;
-    (void)error;
-    if (!counting->is_begun)
-        tally_init(&counting->tally, rulebook_count(run->book));
-    counting->is_begun = true;
-    wishes_each(&counting->wishes, run->bridge, entries, count, on_counted, &counting->tally);
-    return 0;
-}
-
-static int work_summary(void *context, struct run_shared *shared, int out)
-{
-    const struct job *job = context;
-    struct run run = make_run(job, shared);
-    struct counting counting = {0};
-    struct buf text = {0};
-    struct error error;
-    (void)out;
-    run.sink.on_batch = on_summary_batch;
-    run.sink.context = &counting;
-    int code = run_go(&run, &error);
-    if (code == 0) {
-        if (!counting.is_begun)
-            tally_init(&counting.tally, rulebook_count(run.book));
-        replay_summary(&run, &counting.tally, seconds_since(job->replay->began_us),
-                       job->replay->config->is_json, &text);
-        code = output_write(&text, &error);
-    }
-    tally_fini(&counting.tally);
-    wishes_fini(&counting.wishes);
-    buf_fini(&text);
-    return conclude(&run, code, &error);
-}
-
-static int on_decided_batch(struct run *run, const struct batch_entry *entries, uint32_t count,
-                            struct error *error)
-{
-    return decision_write_batch(run->sink.context, entries, count, error);
-}
-
-static int work_decisions(void *context, struct run_shared *shared, int out)
-{
-    struct run run = make_run(context, shared);
-    struct decision_writer writer;
-    struct error error;
-    decision_writer_init(&writer, out, &run);
-    run.sink.on_batch = on_decided_batch;
-    run.sink.context = &writer;
-    int code = run_go(&run, &error);
-    if (code == 0 && run.stopped_by[0] == '\0')
-        code = decision_write_end(&writer, &error);
-    decision_writer_fini(&writer);
-    return conclude(&run, code, &error);
-}
-
 /* ── watching ────────────────────────────────────────────────────────────────────────────────── */
 
 static uint64_t events_done(const struct replay *r)
@@ -370,10 +250,15 @@ static int judge(struct replay *r, enum difference_side side)
     return status;
 }
 
-static int start(struct replay *r, enum difference_side side, struct job *job,
+static int start(struct replay *r, enum difference_side side, struct replay_job *job,
                  int (*work)(void *, struct run_shared *, int), bool has_pipe, struct error *error)
 {
-    *job = (struct job){.replay = r, .side = side};
+    const struct version *v = &r->versions[side];
+    *job = (struct replay_job){.config = &r->apart,
+                               .edition = v->edition,
+                               .dir = v->dir,
+                               .plan = &r->plan,
+                               .began_us = r->began_us};
     struct child_process_options options = {
         .name = "tidemill replay", .has_pipe = has_pipe, .work = work, .context = job};
     return child_process_start(&r->children[side], &options, error);
@@ -396,10 +281,11 @@ static void pause_ms(unsigned ms)
 
 static int run_one(struct replay *r)
 {
-    struct job job;
+    struct replay_job job;
     struct error error;
     bool is_summary = r->config->replay.is_summary;
-    if (start(r, SIDE_NEW, &job, is_summary ? work_summary : work_lines, false, &error) != 0)
+    if (start(r, SIDE_NEW, &job, is_summary ? replay_work_summary : replay_work_lines, false,
+              &error) != 0)
         return cli_fail(&error);
     struct child_process *c = &r->children[SIDE_NEW];
     for (unsigned wait = 1; !child_process_look(c, r->config->limits.hard_ms);) {
@@ -471,7 +357,7 @@ static int await_both(struct replay *r, struct compare *compare)
 
 static int run_both(struct replay *r)
 {
-    struct job jobs[SIDES];
+    struct replay_job jobs[SIDES];
     struct error error;
     struct compare_rules rules[SIDES];
     struct difference difference;
@@ -483,7 +369,8 @@ static int run_both(struct replay *r)
         rules[side] = (struct compare_rules){(const char *const *)v->names, v->count};
         for (size_t i = 0; i < v->count; i++)
             difference_know(&difference, (enum difference_side)side, v->names[i], v->hashes[i]);
-        if (start(r, (enum difference_side)side, &jobs[side], work_decisions, true, &error) != 0)
+        if (start(r, (enum difference_side)side, &jobs[side], replay_work_decisions, true,
+                  &error) != 0)
             return cli_fail(&error);
     }
     int ends[SIDES] = {r->children[SIDE_OLD].pipe, r->children[SIDE_NEW].pipe};

@@ -8,6 +8,18 @@
 #include "replay/run.h"
 #include "replay/tally.h"
 
+/* The work of a child (replay/child.h), on one version of the rules: replay_work.c. */
+struct replay_job {
+    const struct config *config;
+    const struct edition *edition;
+    const char *dir; /* where it came from */
+    const struct plan *plan;
+    uint64_t began_us; /* the whole command */
+};
+int replay_work_lines(void *job, struct run_shared *shared, int out);
+int replay_work_summary(void *job, struct run_shared *shared, int out);
+int replay_work_decisions(void *job, struct run_shared *shared, int out); /* for replay/compare.h */
+
 /* Effects and letters as JSON lines: replay_lines.c. */
 struct replay_lines {
     struct run *run;
