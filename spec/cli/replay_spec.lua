@@ -155,6 +155,11 @@ describe("tidemill replay", function()
     assert.equal(0, #file("", "--last", "1h"):emitted "out")
   end)
 
+  it("knows that there is no timer, also for a rule that can have none", function()
+    with { ["none.lua"] = engine.rule([[ctx.emit("out", { is = ctx.timer.get "x" == nil })]], 'stream = "orders", key = "k"') }
+    assert.same({ { is = true } }, file('{"k":"u1"}\n', "--stream", "orders"):emitted "out")
+  end)
+
   it("lets time go on to --to, and no further than the last event without it", function()
     with(engine.rule([[ctx.timer.set("t", 1000)]], 'stream = "orders", on_timer = function(_, ctx) ctx.emit("out", { at = ctx.now }) end'))
     local text = '{"id":"5000-0","event":{}}\n'

@@ -331,6 +331,7 @@ describe("timers without a Redis behind them", function()
     assert.equal(30000, tonumber(C.timers_count(t.handle)))
     assert.equal(NONE, t:find(1, WALL, "none", "t"))
     assert.equal(NONE, t:find(1, EVENT, "none", "t"))
+    assert.equal(NONE, t:find(2, WALL, "none", "t")) -- a rule whose queues are not attended
     assert.equal(due[29999], t:find(1, EVENT, "k29999", "t"))
     local out, names_out = ffi.new "struct buf", names
     assert.equal(0, C.timers_wants(t.handle, names_out, out))
