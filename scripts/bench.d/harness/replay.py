@@ -66,7 +66,11 @@ def _measure(server, work, replay, file):
     server_cpu, start = process.cpu_seconds(server.pid), time.monotonic()
     with tempfile.TemporaryFile() as output:
         running = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, cwd=server.folder)
-        _pid, status, usage = os.wait4(running.pid, 0)
+        peak, pid = 0, 0
+        while pid == 0:
+            pid, status, usage = os.wait4(running.pid, os.WNOHANG)
+            peak = max(peak, process.peak_rss_mib(running.pid) if pid == 0 else 0)
+            time.sleep(0 if pid else 0.01)
         running.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - start
         output.seek(0)
@@ -78,7 +82,7 @@ def _measure(server, work, replay, file):
         "seconds": seconds,
         "client_us": (usage.ru_utime + usage.ru_stime) / work.events * 1e6,
         "server_us": (process.cpu_seconds(server.pid) - server_cpu) / work.events * 1e6,
-        "peak_rss_mib": usage.ru_maxrss / 1024,  # of its largest process
+        "peak_rss_mib": peak,
     }
 
 
