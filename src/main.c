@@ -21,7 +21,7 @@ static command_call *const calls[COMMAND_COUNT] = {
     [COMMAND_STATUS] = cli_status, [COMMAND_SEND] = cli_send,         [COMMAND_TAIL] = cli_tail,
     [COMMAND_DLQ] = cli_dlq,       [COMMAND_STATE] = cli_state,       [COMMAND_TIMERS] = cli_timers,
     [COMMAND_RELOAD] = cli_reload, [COMMAND_ROLLBACK] = cli_rollback, [COMMAND_INIT] = cli_init,
-    [COMMAND_SHADOW] = cli_shadow,
+    [COMMAND_SHADOW] = cli_shadow, [COMMAND_REPLAY] = cli_replay,
 };
 
 static uint32_t commands_that_work(void)

@@ -16,6 +16,23 @@ local function tag_of(key, group)
   end
 end
 
+-- The tag of the partition of a stream.
+local function partition_of(stream, untagged_alone)
+  local tag, len = ffi.new("const char *[1]"), ffi.new("size_t[1]")
+  C.keys_tag_of(stream, #stream, untagged_alone or false, tag, len)
+  return ffi.string(tag[0], len[0])
+end
+
+describe("the partition of a stream", function()
+  it("is what stands in its first braces, else nothing, or itself", function()
+    for stream, tag in pairs { ["orders:{3}"] = "3", ["{a}{b}"] = "a", ["x{}y{z}"] = "", orders = "", ["{"] = "", ["}{"] = "", ["a{b"] = "",
+      ["{a}b}"] = "a", ["{{a}}"] = "{a" } do
+      assert.equal(tag, partition_of(stream), stream)
+      assert.equal(tag == "" and stream or tag, partition_of(stream, true), stream)
+    end
+  end)
+end)
+
 describe("the names of keys", function()
   it("of the untagged partition", function()
     local k = keys(nil, "shop")

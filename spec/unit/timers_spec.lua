@@ -315,6 +315,37 @@ describe("members", function()
   end)
 end)
 
+describe("timers without a Redis behind them", function()
+  it("are all here, however many, and nothing is ever asked for", function()
+    local t, due = create(), {}
+    C.timers_know_all(t.handle)
+    for kind = WALL, WINDOW do t:attend(1, kind, true) end
+    for n = 1, 30000 do -- far more than are kept otherwise
+      due[n] = (n * 7919) % 30011
+      t:set(1, WALL, "k" .. n, "t", due[n])
+      if n % 1000 == 0 then
+        C.timers_seal(t.handle)
+        t:begin()
+      end
+    end
+    assert.equal(30000, tonumber(C.timers_count(t.handle)))
+    assert.equal(NONE, t:find(1, WALL, "none", "t"))
+    assert.equal(NONE, t:find(1, EVENT, "none", "t"))
+    assert.equal(NONE, t:find(2, WALL, "none", "t")) -- a rule whose queues are not attended
+    assert.equal(due[29999], t:find(1, EVENT, "k29999", "t"))
+    local out, names_out = ffi.new "struct buf", names
+    assert.equal(0, C.timers_wants(t.handle, names_out, out))
+    table.sort(due)
+    for n = 1, 30000 do
+      local _, _, at = t:take(1, WALL)
+      assert.equal(due[n], at)
+    end
+    assert.is_nil(t:take(1, WALL))
+    assert.is_false(C.timers_is_short(t.handle, 1, WALL))
+    C.timers_seal(t.handle)
+  end)
+end)
+
 describe("timers", function()
   it("are taken in the order of due, key, name, with all that they are", function()
     local t = create_loaded()

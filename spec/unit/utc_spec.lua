@@ -38,4 +38,39 @@ describe("a moment in UTC", function()
       assert.equal(os.date("!%Y-%m-%dT%H:%M:%S", seconds) .. (".%03dZ"):format(ms), format(seconds * 1000 + ms), "seed " .. seed)
     end
   end)
+
+  local function parse(text)
+    local ms = ffi.new("uint64_t[1]", 7)
+    if C.utc_parse(text, ms) then
+      return tonumber(ms[0])
+    end
+    assert.equal(7, tonumber(ms[0]))
+  end
+
+  it("is read as people write it", function()
+    for text, ms in pairs {
+      ["1970-01-01"] = 0, ["2000-02-29"] = 951782400000, ["2026-11-22T15:04:05.123Z"] = 1795359845123,
+      ["2026-11-22T15:04:05Z"] = 1795359845000, ["2026-11-22 15:04"] = 1795359840000, ["2026-11-22T15:04:05"] = 1795359845000,
+      ["2026-11-22T16:04:05+01:00"] = 1795359845000, ["2026-11-22T09:34:05-0530"] = 1795359845000,
+      ["2026-11-22T15:04:05.1239999"] = 1795359845123, ["2026-11-22T15:04:05.1Z"] = 1795359845100,
+    } do
+      assert.equal(ms, parse(text), text)
+    end
+  end)
+
+  it("is not read from anything else", function()
+    for _, text in ipairs { "", "2026", "2026-1-1", "2026-13-01", "2026-02-29", "2026-02-30", "2026-00-10", "2026-01-00", "1969-12-31",
+      "2026-11-22T", "2026-11-22T15", "2026-11-22T24:00", "2026-11-22T15:60", "2026-11-22T15:04:05.Z", "2026-11-22T15:04:05z",
+      "2026-11-22T15:04:05+1", "2026-11-22T15:04:05+25:00", "2026-11-22 ", "x2026-11-22", "2026-11-22Z", "20261122" } do
+      assert.is_nil(parse(text), text)
+    end
+  end)
+
+  it("is read as it was written, seed " .. seed, function()
+    local draw = runtime.generator(seed)
+    for _ = 1, 2000 do
+      local ms = draw(2 ^ 31) * 1000 + draw(1000) - 1
+      assert.equal(ms, parse(format(ms)), "seed " .. seed)
+    end
+  end)
 end)

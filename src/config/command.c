@@ -203,6 +203,39 @@ const struct command command_table[COMMAND_COUNT] = {
             ".luarc.json, which shows editors the annotations of all that a rule may call. "
             "Overwrites nothing, and makes nothing when one of the files is there.",
         .examples = "tidemill init shop && cd shop && tidemill check\n"},
+    [COMMAND_REPLAY] = {
+        .name = "replay", .summary = "what rules would have done over retained history",
+        .usage = "[--last TIME | --from WHEN --to WHEN] [--summary] [OPTIONS]\n"
+                 "--file FILE [--stream NAME] [--summary] [OPTIONS]\n"
+                 "--against DIR [--last TIME | --file FILE] [OPTIONS]",
+        .about =
+            "Runs the rules over what the streams still hold, as fast as the machine can, with time "
+            "as it was then: entry IDs are the clock, timers fire and windows close where they "
+            "would have. It begins without state, sends nothing, and writes nothing to Redis; what "
+            "rules emit does not come back to them. Lookups ask today's Redis.\n\n"
+            "Prints what the rules wanted, one JSON object a line: the entry's \"id\" and \"stream\" "
+            "(or \"timer\", \"window\", with the ms at which it was due as \"id\"), \"rule\" and "
+            "\"key\", and \"emit\", \"command\" or \"letter\". With --summary: counts for each rule "
+            "and output, and sum, mean, min and max of each numeric field.\n\n"
+            "With --file, events come from JSON lines: those of tidemill tail, or events alone as "
+            "tidemill send takes them, with --stream to say which stream they are of. Then it needs "
+            "no Redis, unless a rule uses ctx.redis. A bad line is reported and does not stop "
+            "the rest.\n\n"
+            "With --against, two versions run over the same entries, and the differences are shown: "
+            "how many decisions (what one rule wanted for one entry, timer or window) changed, "
+            "each field by how much, with samples by key and entry.\n\n"
+            "Exit status 1 when something failed: a bad line, a rule that crashes, hangs, or stops "
+            "it (on_error = \"stop\"); with --against also when any decision differs.",
+        .examples =
+            "# what an edit would do to the last week\n"
+            "tidemill replay --rules rules.new --against rules --last 7d\n"
+            "# in figures\n"
+            "tidemill replay --from 2026-11-01 --to 2026-11-08 --summary\n"
+            "# one stream's history on the desk, without a Redis\n"
+            "tidemill tail orders --from start --no-follow > orders.jsonl\n"
+            "tidemill replay --file orders.jsonl | jq .emit.event\n"
+            "# events that were never in a stream\n"
+            "tidemill replay --file events.jsonl --stream orders --summary\n"},
 };
 /* clang-format on */
 

@@ -20,6 +20,7 @@ enum command_id {
     COMMAND_RELOAD,
     COMMAND_ROLLBACK,
     COMMAND_INIT,
+    COMMAND_REPLAY,
     COMMAND_COUNT
 };
 

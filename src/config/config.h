@@ -110,6 +110,15 @@ struct config {
     struct {
         bool is_different;
     } shadow;
+    struct {
+        const char *from, *to; /* as they were written; NULL: not said */
+        int64_t last_ms;       /* 0: not said */
+        const char *stream;    /* a name or glob; NULL: all */
+        const char *file;      /* "-": standard input; NULL: Redis */
+        const char *against;   /* a folder of rules, or NULL */
+        int64_t samples;
+        bool is_summary;
+    } replay;
     const char *match;     /* state list: a glob, or NULL */
     const char *tag;       /* the one partition meant, or NULL */
     int64_t count;         /* how many at most; 0: all */

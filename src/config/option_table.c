@@ -16,6 +16,7 @@
 #define TIMERS COMMAND_BIT(COMMAND_TIMERS)
 #define SHADOW COMMAND_BIT(COMMAND_SHADOW)
 #define STATUS COMMAND_BIT(COMMAND_STATUS)
+#define REPLAY COMMAND_BIT(COMMAND_REPLAY)
 #define ASK (STATUS | COMMAND_BIT(COMMAND_RELOAD) | COMMAND_BIT(COMMAND_ROLLBACK))
 #define AT(field) .at = offsetof(struct config, field)
 #define AT_STREAM(field) .home = HOME_STREAM, .at = offsetof(struct config_stream, field)
@@ -77,7 +78,7 @@ const struct option option_table[] = {
     /* Where and who. */
     {.name = "redis", .flag = "--redis", .environment = "REDIS_URL", .path = "redis",
      .type = OPTION_TEXT, .placeholder = "URL", .standard = "redis://127.0.0.1:6379",
-     .section = SECTION_COMMON, .commands = RUN | SEND | TAIL | DLQ | STATE | TIMERS | SHADOW,
+     .section = SECTION_COMMON, .commands = RUN | SEND | TAIL | DLQ | STATE | TIMERS | SHADOW | REPLAY,
      .complaint = empty_complaint, AT(redis),
      .help = "the Redis to work on: redis://[USER:PASSWORD@]HOST[:PORT][/DB] or "
              "unix://[USER:PASSWORD@]/PATH[?db=DB]"},
@@ -109,7 +110,7 @@ const struct option option_table[] = {
 
     /* run, check, status. */
     {.name = "rules", .flag = "--rules", .environment = "TIDEMILL_RULES", .path = "rules",
-     .type = OPTION_PATH, .placeholder = "DIR", .standard = "rules", .commands = RUN | CHECK | TEST,
+     .type = OPTION_PATH, .placeholder = "DIR", .standard = "rules", .commands = RUN | CHECK | TEST | REPLAY,
      .complaint = empty_complaint, AT(rules),
      .help = "the folder of the rules, one Lua file each"},
     {.name = "from", .flag = "--from", .environment = "TIDEMILL_FROM", .path = "from",
@@ -174,6 +175,35 @@ const struct option option_table[] = {
      .help = "stop at the end of the stream instead of waiting for more; without --from it "
              "begins at the start"},
 
+    /* replay. */
+    {.name = "replay_from", .flag = "--from", .type = OPTION_TEXT, .placeholder = "WHEN",
+     .commands = REPLAY, AT(replay.from),
+     .help = "begin at this entry ID, ms, or moment (2026-11-22, 2026-11-22T15:04:05Z); default "
+             "start"},
+    {.name = "replay_to", .flag = "--to", .type = OPTION_TEXT, .placeholder = "WHEN",
+     .commands = REPLAY, AT(replay.to),
+     .help = "end with it, and let time pass up to there; default end: all that is there now, up to "
+             "the time of Redis, or of a file's last event"},
+    {.name = "replay_last", .flag = "--last", .type = OPTION_DURATION, .placeholder = "TIME",
+     .least = 1, .most = INT64_C(36500) * DAY_MS, .commands = REPLAY, AT(replay.last_ms),
+     .help = "instead: only the last 7d, 12h, 30m before the end"},
+    {.name = "replay_stream", .flag = "--stream", .type = OPTION_TEXT, .placeholder = "NAME",
+     .commands = REPLAY, .complaint = empty_complaint, AT(replay.stream),
+     .help = "only this stream, or those that match a glob; also the stream of events in a file that "
+             "do not say theirs"},
+    {.name = "replay_file", .flag = "--file", .type = OPTION_TEXT, .placeholder = "FILE",
+     .commands = REPLAY, .complaint = empty_complaint, AT(replay.file),
+     .help = "read events from JSON lines instead of Redis; -: from standard input"},
+    {.name = "replay_summary", .flag = "--summary", .type = OPTION_SWITCH, .commands = REPLAY,
+     AT(replay.is_summary),
+     .help = "print figures instead of every effect"},
+    {.name = "replay_against", .flag = "--against", .type = OPTION_TEXT, .placeholder = "DIR",
+     .commands = REPLAY, .complaint = empty_complaint, AT(replay.against),
+     .help = "the rules folder of another version, which --rules is compared with"},
+    {.name = "replay_samples", .flag = "--samples", .type = OPTION_INTEGER, .placeholder = "N",
+     .standard = "3", .least = 0, .most = 1000, .commands = REPLAY, AT(replay.samples),
+     .help = "with --against: how many examples of each difference are shown"},
+
     /* dlq, state, timers. */
     {.name = "dlq_rule", .flag = "--rule", .type = OPTION_TEXT, .placeholder = "RULE",
      .commands = DLQ, AT(dlq.rule),
@@ -229,7 +259,7 @@ const struct option option_table[] = {
      .commands = DLQ | STATE | TIMERS | SHADOW, .complaint = tag_complaint, AT(tag),
      .help = "only the partition whose streams carry the hash tag {TAG}, with \"\" that of streams "
              "without one; default: all"},
-    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | TIMERS | SHADOW | STATUS, AT(is_json),
+    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | TIMERS | SHADOW | STATUS | REPLAY, AT(is_json),
      .help = "print JSON, one object a line"},
 
     /* Settings without a flag: what a deployment decides once. */

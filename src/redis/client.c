@@ -14,6 +14,7 @@ struct client {
     struct link *link;
     struct buf out;     /* commands of the next run */
     struct arena arena; /* the reply of client_call */
+    struct arena *kept; /* of client_post; not owned */
     uint64_t patience_ms;
 
     /* While the loop runs: */
@@ -102,6 +103,11 @@ void client_set_patience(struct client *c, uint64_t patience_ms)
     c->patience_ms = patience_ms;
 }
 
+void client_keep_replies(struct client *c, struct arena *arena)
+{
+    c->kept = arena;
+}
+
 struct buf *client_out(struct client *c)
 {
     return &c->out;
@@ -137,7 +143,7 @@ int client_post(struct client *c, size_t replies, link_reply_call *each, void *c
 {
     c->each = each;
     c->each_context = context;
-    int code = post(c, replies, NULL, error);
+    int code = post(c, replies, c->kept, error);
     if (code != 0)
         c->each = NULL; /* nobody will wait */
     return code;

@@ -14,6 +14,10 @@ struct client;
 int client_open(const char *url, struct client **out, struct error *error);
 void client_close(struct client *c);
 
+/* Where the replies of the following client_post and client_run live, until the caller resets the
+ * arena; NULL, as at first: a reply is gone when `each` returns. */
+void client_keep_replies(struct client *c, struct arena *arena);
+
 /* How long each reply of the following calls may let us wait (0: 5 s, as at first): for XREAD
  * BLOCK and the like. */
 void client_set_patience(struct client *c, uint64_t patience_ms);

@@ -62,6 +62,14 @@ static void close_in(struct bridge *b)
     b->id = 0;
 }
 
+static void know_all_states(struct bridge *b)
+{
+    for (uint32_t i = 1; i <= rulebook_count(b->book); i++) {
+        states_know_all(b->states, rulebook_rule_id(b->book, i));
+        states_know_all(b->states, STATE_WINDOWS + rulebook_rule_id(b->book, i));
+    }
+}
+
 int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out,
                   struct error *error)
 {
@@ -73,9 +81,11 @@ int bridge_create(struct rulebook *book, const struct bridge_options *options, s
     b->options.partition = b->partition;
     snprintf(b->prefix, sizeof b->prefix, "%s", options->prefix);
     b->options.prefix = b->prefix;
-    b->states = states_create(options->state_cache_bytes);
+    b->states = states_create(options->is_apart ? SIZE_MAX : options->state_cache_bytes);
     bridge_time_open(b);
     int failed = open_in(b, book, error);
+    if (failed == 0 && options->is_apart)
+        know_all_states(b);
     if (failed != 0)
         bridge_destroy(b);
     else
@@ -113,6 +123,7 @@ void bridge_destroy(struct bridge *b)
     free(b->wants);
     free(b->groups);
     free(b->answers);
+    free(b->letters_of);
     free(b);
 }
 
@@ -126,8 +137,16 @@ struct states *bridge_states(struct bridge *b)
     return b->states;
 }
 
-const struct commands *bridge_commands(const struct bridge *b)
+void bridge_on_commands(struct bridge *b, bridge_commands_call *call, void *context)
 {
+    b->find_commands = call;
+    b->find_context = context;
+}
+
+const struct commands *bridge_commands(struct bridge *b)
+{
+    if (b->commands == NULL && b->find_commands != NULL)
+        b->commands = b->find_commands(b->find_context);
     return b->commands;
 }
 

@@ -61,6 +61,8 @@ struct bridge_options {
     struct msgpack_limits event_limits;
     size_t event_bytes;       /* most bytes of an entry */
     size_t state_cache_bytes; /* see states_create */
+    bool is_apart; /* there is no Redis behind it: rules begin without states and timers, and all of
+                      both stays here, so that a batch waits for lookups alone (replay/) */
     double future_ms;
     const char *partition; /* its name, for the note */
     const char *prefix;    /* of the partition's keys */
@@ -79,6 +81,10 @@ int bridge_attach(struct bridge *b, struct rulebook *book, struct error *error);
 
 /* What Redis knows of commands, for ctx.redis; not owned, may be changed between batches. */
 void bridge_set_commands(struct bridge *b, const struct commands *commands);
+
+/* Who is asked for them when a rule needs them and there are none yet; NULL: they cannot be had. */
+typedef const struct commands *bridge_commands_call(void *context);
+void bridge_on_commands(struct bridge *b, bridge_commands_call *call, void *context);
 
 struct states *bridge_states(struct bridge *b);
 
@@ -173,6 +179,10 @@ const char *bridge_effect_bytes(const struct bridge *b, const struct effect *eff
  * batch is sealed; else `*len` is 0. */
 const char *bridge_effect_key(const struct bridge *b, const struct effect *effect, size_t *len);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
+/* The entry that letter number n is about, and the rule (0: none). */
+uint32_t bridge_letter_entry(const struct bridge *b, uint32_t n, uint32_t *rule);
+/* What fired as this entry, or NULL: it is one that was put. */
+const struct fired *bridge_fired(const struct bridge *b, uint32_t entry);
 
 /* What shadow rules would have done. */
 const struct buf *bridge_shadow_records(const struct bridge *b, uint32_t *count);

@@ -45,6 +45,8 @@ struct bridge {
     struct states *states;
     struct timers *timers;
     const struct commands *commands;
+    bridge_commands_call *find_commands;
+    void *find_context;
     struct bridge_options options;
     char dlq_key[256], prefix[256], partition[128];
     struct note *note; /* of the worker */
@@ -60,6 +62,10 @@ struct bridge {
     uint32_t shadow_count;
     struct buf effect_value; /* see bridge_effect_value */
     struct buf effect_keys;  /* of the batch's effects, of rules whose keys are noted */
+    struct letter_of {
+        uint32_t entry, rule;
+    } * letters_of; /* what the letters are about */
+    uint32_t letter_cap;
     struct {
         uint32_t rule, first, count;
     } * groups; /* of wants: one HMGET each */

@@ -74,7 +74,19 @@ void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *v
     letter.rule = rule;
     letter.version = version;
     letter_append(&b->view.letters, b->dlq_key, b->options.dlq_maxlen, &letter);
-    b->view.letter_count++;
+    if (b->view.letter_count == b->letter_cap) {
+        b->letter_cap = b->letter_cap > 0 ? b->letter_cap * 2 : 64;
+        b->letters_of = must(realloc(b->letters_of, b->letter_cap * sizeof *b->letters_of));
+    }
+    b->letters_of[b->view.letter_count++] =
+        (struct letter_of){.entry = i, .rule = rulebook_rule_number(b->book, rule, strlen(rule))};
+}
+
+uint32_t bridge_letter_entry(const struct bridge *b, uint32_t n, uint32_t *rule)
+{
+    assert(n < b->view.letter_count);
+    *rule = b->letters_of[n].rule;
+    return b->letters_of[n].entry;
 }
 
 /* ── refusals ────────────────────────────────────────────────────────────────────────────────── */

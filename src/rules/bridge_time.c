@@ -38,6 +38,8 @@ static void show_queues(struct bridge *b)
 void bridge_time_open(struct bridge *b)
 {
     b->timers = timers_create();
+    if (b->options.is_apart)
+        timers_know_all(b->timers);
 }
 
 enum { HAS_TIMERS = 1, HAS_WINDOWS = 2 };
@@ -141,6 +143,11 @@ void bridge_put_step(struct bridge *b, enum bridge_step step)
     assert(b->is_new);
     b->view.fire_most = step == BRIDGE_FIRE_ONE ? 1 : 0;
     b->view.is_peek = step == BRIDGE_PEEK;
+}
+
+const struct fired *bridge_fired(const struct bridge *b, uint32_t entry)
+{
+    return entry >= FIRED_FIRST ? &b->view.fired[entry - FIRED_FIRST] : NULL;
 }
 
 const struct fired *bridge_first_fired(const struct bridge *b)

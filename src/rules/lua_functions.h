@@ -12,7 +12,7 @@
 void lua_functions_push(lua_State *L);
 
 /* What they need of a bridge (bridge.c). */
-const struct commands *bridge_commands(const struct bridge *b);
+const struct commands *bridge_commands(struct bridge *b);
 struct rulebook *bridge_rulebook(const struct bridge *b);
 struct buf *bridge_requests(struct bridge *b);
 const struct reply *bridge_answer(const struct bridge *b, uint32_t number);

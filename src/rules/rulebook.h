@@ -56,6 +56,7 @@ struct rulebook_options {
     const volatile bool *is_cancelled;  /* loading is given up when it becomes true; may be NULL */
     struct rulebook_progress *progress; /* for whoever watches another process load; may be NULL */
     uint64_t load_ms;                   /* for all files together; 0: limits.load_ms */
+    bool notes_keys;                    /* effects say for which key they are: bridge_effect_key */
 };
 
 /* What is being loaded, in shared memory. */

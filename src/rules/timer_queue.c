@@ -57,7 +57,7 @@ uint32_t timer_queue_make(struct timers *t, uint32_t rule, enum timer_kind kind)
         t->queues = must(realloc(t->queues, count * sizeof *t->queues));
         t->payloads = must(realloc(t->payloads, rules));
         for (uint32_t i = t->queue_count; i < count; i++)
-            t->queues[i] = (struct timer_queue){.horizon_ms = -INFINITY};
+            t->queues[i] = (struct timer_queue){.horizon_ms = -INFINITY, .is_whole = t->knows_all};
         memset(t->payloads + t->queue_count / TIMER_KINDS, PAYLOADS_UNKNOWN,
                rules - t->queue_count / TIMER_KINDS);
         t->queue_count = count;
@@ -157,7 +157,8 @@ static void forget_queue(struct timers *t, uint32_t queue)
         timer_queue_remove(t, q->heap.items[q->heap.count - 1].node);
     assert(q->nodes == 0); /* (1) */
     timer_queue_set_horizon(q, -INFINITY, NULL, 0);
-    q->is_whole = q->may_lack = false;
+    q->is_whole = t->knows_all;
+    q->may_lack = false;
     q->strangers = 0;
 }
 
@@ -242,6 +243,12 @@ void timers_destroy(struct timers *t)
     free(t);
 }
 
+void timers_know_all(struct timers *t)
+{
+    assert(t->queue_count == 0);
+    t->knows_all = true;
+}
+
 void timers_drop(struct timers *t)
 {
     timers_discard(t);
@@ -307,7 +314,7 @@ static void cut(struct timers *t, struct timer_queue *q)
 void timers_begin(struct timers *t)
 {
     assert(t->touched_count == 0);
-    if (!t->is_bulky)
+    if (!t->is_bulky || t->knows_all)
         return;
     for (uint32_t i = 0; i < t->queue_count; i++)
         if (t->queues[i].heap.count > TIMERS_PAGES_MOST * TIMERS_PAGE)

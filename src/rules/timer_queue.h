@@ -55,6 +55,7 @@ struct timers {
     uint32_t garbage_count, garbage_cap;
     size_t pending;
     bool is_bulky;      /* a heap has grown beyond TIMERS_PAGES_MOST */
+    bool knows_all;     /* every queue is whole, and none is cut */
     struct buf scratch; /* the member in question, the key of a command */
     struct timer_want *wants;
     uint32_t want_count, want_cap;

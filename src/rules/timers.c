@@ -140,7 +140,7 @@ double timers_find(struct timers *t, uint32_t rule, enum timer_kind kind, const 
         const struct timer_node *node = timer_queue_find(t, queue, &w);
         if (node != NULL && node->is_set)
             return node->due_ms;
-        if (node == NULL && !timer_queue_is_whole(&t->queues[queue]))
+        if (node == NULL && !t->knows_all && !timer_queue_is_whole(&t->queues[queue]))
             is_known = false;
         if (clocks > 1)
             queue = timer_queue_other_clock(queue);

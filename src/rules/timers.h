@@ -46,6 +46,10 @@ void timers_destroy(struct timers *t);
 /* Forgets all that is known and every change; which queues are attended stays. */
 void timers_drop(struct timers *t);
 
+/* Nothing is pending but what is set here from now on, and all of it stays here: there is no Redis
+ * behind the queues. At once after timers_create. */
+void timers_know_all(struct timers *t);
+
 /* Whether this queue fires at all: only then is it loaded. Changes of others only go to Redis. Not
  * while a batch is open. */
 void timers_attend(struct timers *t, uint32_t rule, enum timer_kind kind, bool is_attended);

@@ -59,6 +59,20 @@ void keys_append_ctl_pattern(struct buf *out, const char *group)
         group); /* a group's name holds nothing that a glob would take for more than itself */
 }
 
+void keys_tag_of(const char *name, size_t len, bool untagged_alone, const char **tag,
+                 size_t *tag_len)
+{
+    const char *open = memchr(name, '{', len);
+    const char *close = open != NULL ? memchr(open, '}', len - (size_t)(open - name)) : NULL;
+    if (close != NULL && close > open + 1) {
+        *tag = open + 1;
+        *tag_len = (size_t)(close - open - 1);
+        return;
+    }
+    *tag = name;
+    *tag_len = untagged_alone ? len : 0;
+}
+
 bool keys_is_ours(const void *key, size_t len)
 {
     return len >= OURS_LEN && memcmp(key, ours, OURS_LEN) == 0;

@@ -32,6 +32,12 @@ void keys_append_ctl_pattern(struct buf *out, const char *group);
  * partition. */
 bool keys_is_ctl(const void *key, size_t len, const char *group, const char **tag, size_t *tag_len);
 
+/* The tag of the partition that a stream belongs to: between the first { and the next }, when that
+ * is not empty, as Redis Cluster reads it; else its name when streams without one stand alone
+ * (`untagged_alone`, the setting `partition`), or nothing (*tag_len 0). Points into the name. */
+void keys_tag_of(const char *name, size_t len, bool untagged_alone, const char **tag,
+                 size_t *tag_len);
+
 /* Does the key belong to the engine? No rule may touch those. */
 bool keys_is_ours(const void *key, size_t len);
 

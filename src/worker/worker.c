@@ -126,29 +126,13 @@ static struct share *add_share(struct worker *w, const char *tag, size_t len)
     return w->shares[w->share_count++];
 }
 
-/* The hash tag of a key, as Redis Cluster reads it: between the first { and the next }, when not
- * empty. */
-static void tag_of(const struct worker *w, const char *name, size_t len, const char **tag,
-                   size_t *tag_len)
-{
-    const char *open = memchr(name, '{', len);
-    const char *close = open != NULL ? memchr(open, '}', len - (size_t)(open - name)) : NULL;
-    if (close != NULL && close > open + 1) {
-        *tag = open + 1;
-        *tag_len = (size_t)(close - open - 1);
-        return;
-    }
-    *tag = name;
-    *tag_len = w->home.config->partition != 0 ? len : 0;
-}
-
 /* A stream that the rules read. `pattern`: the glob that brought it, or NULL. */
 static void add_stream(struct worker *w, const char *name, size_t len, const char *pattern,
                        bool is_later)
 {
     const char *tag;
     size_t tag_len;
-    tag_of(w, name, len, &tag, &tag_len);
+    keys_tag_of(name, len, w->home.config->partition != 0, &tag, &tag_len);
     struct share *share = find_share(w, tag, tag_len);
     if (share == NULL)
         share = add_share(w, tag, tag_len);

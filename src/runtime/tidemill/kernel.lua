@@ -135,6 +135,8 @@ function kernel.new(host, book, settings)
     R.index, R.builders, R.asks, R.uses_state = index, {}, false, false
     R.id = R.id or index -- its states go by this one, which stays over reloads; effects and the mark by the index
     R.fed_back = 0 -- effects on streams that it reads itself
+    -- A back-test writes nothing: there a shadow rule is one like the others.
+    if settings.notes_keys then R.is_shadow, R.is_shadowed = nil, nil end
     health.open(R, R.is_shadow and {} or settings) -- a shadow rule is never reported as failing
     R.limits = limits.of_rule(R.own_limits, settings)
     R.is_watched = R.is_shadow or R.is_shadowed -- shadow.lua compares what it wants

@@ -420,6 +420,10 @@ function windows.run_close(K, c, task, ctx)
   task.payload = payload_of(K, { t })
   rawset(ctx, "window", t)
   task.event = task.span
+  if task.kind == WINDOW then -- else it is a letter that is tried again, whose name says it
+    local fired = c.fired[task.entry - entry.FIRED]
+    fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
+  end
   return R.on_window(task.span, ctx)
 end
 
