@@ -135,6 +135,10 @@ const struct option option_table[] = {
      AT(workers),
      .help = "how many worker processes share the partitions; default: as many as there are "
              "partitions, up to the cores"},
+    {.name = "record", .flag = "--record", .environment = "TIDEMILL_RECORD", .path = "record",
+     .type = OPTION_SHARE, .placeholder = "SHARE", .standard = "0", .commands = RUN, AT(record),
+     .help = "keep why rules decided as they did, of this share of the events: 1 is all, 0.01 one "
+             "in a hundred; see tidemill explain"},
     {.name = "http", .flag = "--http", .environment = "TIDEMILL_HTTP", .path = "http",
      .type = OPTION_TEXT, .placeholder = "ADDR:PORT", .standard = "off", .commands = RUN,
      .complaint = http_complaint, AT(http), .is_hidden = true,
@@ -258,6 +262,10 @@ const struct option option_table[] = {
      .standard = "100000", .least = 1, .most = INT64_C(1000000000000),
      .section = SECTION_SETTINGS, .commands = RUN, AT(dlq_maxlen),
      .help = "keep about N dead letters in each partition, dropping the oldest"},
+    {.name = "record_maxlen", .path = "record_maxlen", .type = OPTION_INTEGER, .placeholder = "N",
+     .standard = "100000", .least = 1, .most = INT64_C(1000000000000),
+     .section = SECTION_SETTINGS, .commands = RUN, AT(record_maxlen),
+     .help = "keep about N records of decisions in each partition, dropping the oldest"},
     {.name = "future", .path = "future", .type = OPTION_DURATION, .placeholder = "TIME",
      .standard = "1h", .least = 1, .most = INT64_C(3650) * DAY_MS, .section = SECTION_SETTINGS,
      .commands = RUN, AT(future_ms),

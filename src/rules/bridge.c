@@ -69,6 +69,8 @@ int bridge_create(struct rulebook *book, const struct bridge_options *options, s
     b->options = *options;
     snprintf(b->dlq_key, sizeof b->dlq_key, "%s", options->dlq_key);
     b->options.dlq_key = b->dlq_key;
+    snprintf(b->decisions_key, sizeof b->decisions_key, "%s", options->decisions_key);
+    b->options.decisions_key = b->decisions_key;
     snprintf(b->partition, sizeof b->partition, "%s", options->partition);
     b->options.partition = b->partition;
     snprintf(b->prefix, sizeof b->prefix, "%s", options->prefix);
@@ -107,6 +109,7 @@ void bridge_destroy(struct bridge *b)
     buf_fini(&b->json);
     buf_fini(&b->want_keys);
     buf_fini(&b->effect_keys);
+    buf_fini(&b->decisions);
     bridge_forget_refusals(b);
     free(b->wants);
     free(b->groups);
@@ -371,7 +374,8 @@ static void forget_batch(struct bridge *b)
     buf_reset(&b->view.letters, KEEP_BYTES);
     buf_reset(&b->json, KEEP_BYTES);
     buf_reset(&b->effect_keys, KEEP_BYTES);
-    b->view.effect_count = b->view.letter_count = 0;
+    buf_reset(&b->decisions, KEEP_BYTES);
+    b->view.effect_count = b->view.letter_count = b->decision_count = 0;
 }
 
 void bridge_seal(struct bridge *b, struct sealed_batch *into)
@@ -671,8 +675,8 @@ void bridge_discard(struct bridge *b)
 {
     states_discard(b->states);
     bridge_time_discard(b);
-    b->view.effect_count = b->view.letter_count = 0;
-    b->view.out.len = b->view.letters.len = b->effect_keys.len = 0;
+    b->view.effect_count = b->view.letter_count = b->decision_count = 0;
+    b->view.out.len = b->view.letters.len = b->effect_keys.len = b->decisions.len = 0;
     b->view.is_unordered = 0;
     b->view.clock_ms = b->first_clock_ms;
     b->view.want_count = b->view.request_count = 0;

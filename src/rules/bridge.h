@@ -66,6 +66,8 @@ struct bridge_options {
     const char *prefix;    /* of the partition's keys */
     const char *dlq_key;
     int64_t dlq_maxlen;
+    const char *decisions_key;
+    int64_t record_maxlen;
 };
 
 /* `book` has been started. The texts of `options` are copied. */
@@ -173,6 +175,8 @@ const char *bridge_effect_bytes(const struct bridge *b, const struct effect *eff
  * batch is sealed; else `*len` is 0. */
 const char *bridge_effect_key(const struct bridge *b, const struct effect *effect, size_t *len);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
+/* Records of decisions, as XADD commands. */
+const struct buf *bridge_decisions(const struct bridge *b, uint32_t *count);
 
 /* The effects of a batch that is sent, and what fired in it, for telling what Redis refused of
  * them. */

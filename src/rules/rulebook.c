@@ -411,6 +411,8 @@ int rulebook_start(struct rulebook *book, struct note *note, struct error *error
     push_limits(L, &book->config->limits);
     set_number(L, "future_ms", book->config->future_ms);
     set_number(L, "batch_events", book->config->batch_events);
+    lua_pushnumber(L, book->config->record);
+    lua_setfield(L, -2, "record");
     set_number(L, "failing_in_a_row", book->config->failing.in_a_row);
     set_number(L, "failing_percent", book->config->failing.percent);
     rulebook_push_outputs(L, book->config);

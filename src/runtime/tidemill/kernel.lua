@@ -24,6 +24,7 @@ local pack = require "tidemill.pack"
 local shape = require "tidemill.shape"
 local step = require "tidemill.step"
 local context = require "tidemill.context"
+local decisions = require "tidemill.decisions"
 local health = require "tidemill.health"
 local limits = require "tidemill.limits"
 local memory = require "tidemill.memory"
@@ -82,15 +83,15 @@ end
 
 ---@param host table    see the head of bridge.c: decode, find, want, put, state_tokens, letter, log, clock …
 ---@param book table    what rulebook.load returned
----@param settings table  the limits: rule_ms, effects, effect_bytes, state_bytes; and notes_keys, when the effects of all rules
----are to say for which key they are
+---@param settings table  the limits: rule_ms, effects, effect_bytes, state_bytes; notes_keys, when the effects of all rules
+---are to say for which key they are; and record, the share of events whose decisions are recorded
 function kernel.new(host, book, settings)
   local K = setmetatable({
     host = host, call = call, mark = host.mark, rules = book.rules, sources = book.sources, lists = {}, stream_names = {},
     stream_index = {}, key_text = value.key_text, packed = pack.bytes(), pack_state = pack.state,
     vm_bytes = settings.vm_bytes, failing_count = 0, future_ms = settings.future_ms or math.huge,
     STATE_HEAD = pack.STATE_HEAD, pack_value = pack.value, string = ffi.string, unpack = unpacker(),
-    peeked = ffi.new "struct timer", clocked = {}, timed = {},
+    peeked = ffi.new "struct timer", clocked = {}, timed = {}, advance = tasks.advance,
   }, kernel)
   call.mark = K.mark
   K.read_state = state_reader(K)
@@ -130,6 +131,7 @@ function kernel.new(host, book, settings)
     if err ~= UNWIND then call.trace = K:traceback() elseif call.unwind ~= "time" then call.trace = "" end
     return err
   end
+  if (settings.record or 0) > 0 then decisions.attach(K, settings.record) end
   for index, R in ipairs(K.rules) do
     R.index, R.builders, R.asks, R.uses_state = index, {}, false, false
     R.id = R.id or index -- its states go by this one, which stays over reloads; effects and the mark by the index
@@ -173,7 +175,7 @@ function kernel:stream(name)
   end
   index = #self.stream_names + 1
   self.stream_names[index], self.stream_index[name] = name, index
-  self.lists[index] = step.of_list(self, rules)
+  self.lists[index] = step.of_list(self, rules, name)
   return index
 end
 
@@ -318,6 +320,7 @@ local function take_answers(self, p)
       answer = by_field
     end
     asked.task.answer, asked.task.refusal = answer, refusal
+    if asked.question.lookup then self.answered(p, asked.question.lookup, answer, refusal) end
   end
   p.questions = {}
 end
@@ -445,13 +448,24 @@ end
 
 local SHORT_RUN = 8 -- fewer events than this are run one by one (see step.of_list)
 
+-- One rule on one event, outside of the generated loops.
+local function run_rule(self, p, c, i, s, R)
+  if self.is_recorded and self.is_recorded(p, i) then return self.record_rule(p, c, i, s, R) end
+  return R.step(p, c, i, s)
+end
+
+local function blame_rule(self, p, i, R, blame)
+  if self.is_recorded and self.is_recorded(p, i) then self.open_decision(p, i, R) end
+  return self:fail_event(p, R, i, blame.reason, blame.message)
+end
+
 -- An event that stands alone in its batch, because of what happened to a worker on it: rules that are blamed fail, the others
 -- run, as many as may (p.alone: blames by rule, most; see engine.lua).
 local function run_alone(self, p, c, i, s, rules, from)
   for n = from, math.min(#rules, p.alone.most or #rules) do
     local R = rules[n]
     local blame = p.alone.blames[R.index]
-    if blame then self:fail_event(p, R, i, blame.reason, blame.message) else R.step(p, c, i, s) end
+    if blame then blame_rule(self, p, i, R, blame) else run_rule(self, p, c, i, s, R) end
     c.clock_ms = c.entries[i].clock_ms
   end
 end
@@ -495,9 +509,9 @@ local function run_some(self, p, c, i, list, from)
   is_cut, s = self:observe_event(p, i, s, clocked_of(self, p, list, only))
   if is_cut then return end
   if p.alone then return run_alone(self, p, c, i, s, only > 0 and { self.rules[only] } or list.rules, from) end
-  if only > 0 then return self.rules[only].step(p, c, i, s) end
+  if only > 0 then return run_rule(self, p, c, i, s, self.rules[only]) end
   for n = from, #list.rules do
-    list.rules[n].step(p, c, i, s)
+    run_rule(self, p, c, i, s, list.rules[n])
     c.clock_ms = c.entries[i].clock_ms
   end
 end
@@ -545,7 +559,7 @@ end
 jit.off(drive)
 
 local function reset(p)
-  p.cut_at, p.wave_due, p.wave_rule, p.is_resumed, p.conflict_at = nil, nil, nil, false, nil
+  p.cut_at, p.wave_due, p.wave_rule, p.is_resumed, p.conflict_at, p.records = nil, nil, nil, false, nil, nil
   call.payload = nil
   p.c.is_short, p.c.is_early, p.c.has_more = 0, 0, 0
   if p.is_used then
@@ -690,6 +704,7 @@ function kernel:run(p)
   if status ~= "done" then return status, 0 end
   if p.failed then count_failures(self, p) end
   if next(p.late) ~= nil then count_late(self, p) end
+  if p.records then self.write_records(p) end
   clocks.report(self, p)
   end_clock(p)
   if self.failing_count > 0 then health.look(self) end
