@@ -15,6 +15,7 @@ local TEXT_MOST = 1024
 local RULES_MOST = 45056        -- bytes of all maps of a record; with the event at most 64 KiB (bridge_decisions.c)
 local BATCH_MOST = 8388608      -- of all records of a batch; beyond it, they keep only what was decided
 
+local FIRED = entry.FIRED
 local VALUE_MOST, LIST_MOST = decision_pack.VALUE_MOST, decision_pack.LIST_MOST
 local char, floor, concat = string.char, math.floor, table.concat
 
@@ -48,6 +49,16 @@ local function number(v) return (pack.string(v)) end
 
 local NAMES = {}
 
+-- Of the few texts that are the same in all records.
+local function packed_name(name)
+  local bytes = NAMES[name]
+  if not bytes then
+    bytes = pack.string(name)
+    NAMES[name] = bytes
+  end
+  return bytes
+end
+
 -- A map that grows: its fields in the order in which they are put.
 local Map = {}
 Map.__index = Map
@@ -56,13 +67,8 @@ local function new_map() return setmetatable({ count = 0 }, Map) end
 
 function Map:put(name, bytes)
   if not bytes then return end
-  local key = NAMES[name]
-  if not key then
-    key = pack.string(name)
-    NAMES[name] = key
-  end
   local at = 2 * self.count
-  self[at + 1], self[at + 2], self.count = key, bytes, self.count + 1
+  self[at + 1], self[at + 2], self.count = packed_name(name), bytes, self.count + 1
 end
 
 function Map:text(name, v) if v then self:put(name, text(v)) end end
@@ -82,11 +88,23 @@ end
 
 -- ── effects ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- RESP: "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" -> { "GET", "k" }
+-- The number of a line such as "$12\r\n", and where the next line begins.
+local function number_at(bytes, at)
+  local number, digit = 0, bytes:byte(at + 1)
+  at = at + 1
+  while digit ~= 13 do
+    number, at = number * 10 + digit - 48, at + 1
+    digit = bytes:byte(at)
+  end
+  return number, at + 2
+end
+
+-- RESP: "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" -> { "GET", "k" }. (By hand, because patterns are not compiled.)
 local function words_of(bytes)
-  local words, at = {}, bytes:find("\n", 1, true) + 1
-  for n = 1, tonumber(bytes:match "^%*(%d+)") do
-    local len, start = bytes:match("^%$(%d+)\r\n()", at)
+  local count, at = number_at(bytes, 1)
+  local words = {}
+  for n = 1, count do
+    local len, start = number_at(bytes, at)
     words[n] = bytes:sub(start, start + len - 1)
     at = start + len + 2
   end
@@ -121,12 +139,12 @@ local function effect_of(bytes)
 end
 
 -- What the batch wants done goes to the decisions that wanted it. (Of the effects themselves, so what was taken back is not there.)
-local function collect_effects(p)
-  local c, records = p.c, p.records
+local function collect_effects(K, p)
+  local c, by_entry, rules = p.c, p.records.by_entry, K.rules
   for n = 0, c.effect_count - 1 do
     local effect = c.effects[n]
-    local record = effect.len > 0 and records[effect.entry]
-    local d = record and record[effect.rule]
+    local record = effect.len > 0 and by_entry[effect.entry + 0.5]
+    local d = record and record.by_rule[rules[effect.rule]]
     if d then
       d.effect_count = (d.effect_count or 0) + 1
       if d.effect_count == 1 then d.effects = {} end
@@ -221,9 +239,10 @@ end
 ---@param is_small boolean  without what is large
 local function encode(d, is_small)
   local map, R = new_map(), d.rule
-  map:text("rule", R.name)
-  map:text("version", R.version)
-  map:text("outcome", d.outcome)
+  R.packed_name, R.packed_version = R.packed_name or text(R.name), R.packed_version or text(R.version)
+  map:put("rule", R.packed_name)
+  map:put("version", R.packed_version)
+  map:put("outcome", packed_name(d.outcome))
   map:number("us", d.us and floor(d.us + 0.5))
   map:text("key", d.key)
   map:text("why", d.why)
@@ -249,7 +268,6 @@ end
 -- The decisions of a record in the order of the rules' names, as bytes; and how many did not fit.
 local function encode_all(record, most)
   local list, used = {}, 0
-  table.sort(record.list, function(a, b) return a.rule.index < b.rule.index end)
   for _, d in ipairs(record.list) do
     local bytes = most > 0 and encode(d, false)
     if not bytes or used + #bytes > most then bytes = encode(d, true) end
@@ -261,27 +279,18 @@ end
 
 -- ── a batch ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- The recorded entries that the batch is done with, in its order.
-local function recorded(p)
-  local list = {}
-  for i in require("tidemill.each").pairs(p.records) do
-    if i >= entry.FIRED or i <= p.last then list[#list + 1] = i end
-  end
-  local c = p.c
-  table.sort(list, function(a, b) return entry.position(c, a) < entry.position(c, b) end)
-  return list
-end
-
 ---Hands the records of a batch that is done to the host:
 ---host.decision(c, entry, decisions, how many did not fit, reason, message), the last two of what could not be decoded, else "".
 function decision_pack.write(K, p)
-  local used = 0
-  collect_effects(p)
-  for _, i in ipairs(recorded(p)) do
-    local record = p.records[i]
-    local bytes, left_out = encode_all(record, used < BATCH_MOST and RULES_MOST or 0)
-    used = used + #bytes
-    K.host.decision(p.c, i, bytes, left_out, record.reason or "", cut(record.message or ""))
+  local used, c, last, decision = 0, p.c, p.last, K.host.decision
+  collect_effects(K, p)
+  for _, record in ipairs(p.records.list) do
+    local i = record.entry
+    if i >= FIRED or i <= last then
+      local bytes, left_out = encode_all(record, used < BATCH_MOST and RULES_MOST or 0)
+      used = used + #bytes
+      decision(c, i, bytes, left_out, record.reason or "", cut(record.message or ""))
+    end
   end
   p.records = nil
 end

@@ -65,31 +65,35 @@ end
 
 -- ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+-- By the number of its entry, and a half: tables with scattered whole numbers are not compiled.
 local function decision_of(p, i, R)
   local records = p.records
-  local record = records and records[i]
-  return record and record[R.index]
+  local record = records and records.by_entry[i + 0.5]
+  return record and record.by_rule[R]
 end
 
+-- The records of a batch are listed in the order in which they began: that of the batch.
 local function record_of(p, i)
   local records = p.records
   if not records then
-    records = {}
+    records = { by_entry = {}, list = {} }
     p.records, p.record_bytes = records, 0
   end
-  local record = records[i]
+  local record = records.by_entry[i + 0.5]
   if not record then
-    record = { list = {} }
-    records[i] = record
+    record = { entry = i, by_rule = {}, list = {} }
+    records.by_entry[i + 0.5] = record
+    records.list[#records.list + 1] = record
   end
   return record
 end
 
--- A decision of nothing yet, in the place of an earlier try's (3).
+-- A decision of nothing yet, in the place of an earlier try's (3). They are
+-- listed in the order of the rules.
 local function open(p, i, R)
   local record = record_of(p, i)
-  local d, before = { rule = R }, record[R.index]
-  record[R.index] = d
+  local d, before = { rule = R }, record.by_rule[R]
+  record.by_rule[R] = d
   if before then
     for n, one in ipairs(record.list) do
       if one == before then record.list[n] = d end
@@ -152,7 +156,7 @@ end
 -- ── why an event was passed over ────────────────────────────────────────────────────────────────────────────────────────
 
 local function shown(v)
-  if type(v) == "string" then return ('"%s"'):format(v) end
+  if type(v) == "string" then return '"' .. v .. '"' end
   if value.is_null(v) then return "null" end
   return type(v) == "table" and "a table" or tostring(v)
 end
@@ -174,8 +178,8 @@ local function why_not(K, p, R)
       local name, v = condition[1], event[condition[1]]
       if v == nil then return ("the event has no field '%s', which `when` asks for"):format(name) end
       if not condition[2][v] then
-        condition.text = condition.text or shown_set(condition[2])
-        return ("%s is %s, and `when` asks for %s"):format(name, shown(v), condition.text)
+        condition.text = condition.text or (", and `when` asks for %s"):format(shown_set(condition[2]))
+        return name .. " is " .. shown(v) .. condition.text
       end
     end
   end
