@@ -23,6 +23,7 @@ int cli_dlq(const struct config *config, int argc, char **argv);
 int cli_state(const struct config *config, int argc, char **argv);
 int cli_init(const struct config *config, int argc, char **argv);
 int cli_timers(const struct config *config, int argc, char **argv);
+int cli_explain(const struct config *config, int argc, char **argv);
 
 /* Says "tidemill: SENTENCE" on standard error and returns the exit status of the error's code. */
 int cli_fail(const struct error *error);

@@ -109,6 +109,10 @@ struct config {
         const char *rule, *key, *name; /* NULL: any */
         bool is_sure;
     } timers;
+    struct {
+        const char *rule, *key; /* NULL: any */
+        bool is_full;
+    } explain;
     const char *match;     /* state list: a glob, or NULL */
     const char *tag;       /* the one partition meant, or NULL */
     int64_t count;         /* how many at most; 0: all */

@@ -14,6 +14,7 @@
 #define DLQ COMMAND_BIT(COMMAND_DLQ)
 #define STATE COMMAND_BIT(COMMAND_STATE)
 #define TIMERS COMMAND_BIT(COMMAND_TIMERS)
+#define EXPLAIN COMMAND_BIT(COMMAND_EXPLAIN)
 #define STATUS COMMAND_BIT(COMMAND_STATUS)
 #define ASK (STATUS | COMMAND_BIT(COMMAND_RELOAD) | COMMAND_BIT(COMMAND_ROLLBACK))
 #define AT(field) .at = offsetof(struct config, field)
@@ -76,13 +77,13 @@ const struct option option_table[] = {
     /* Where and who. */
     {.name = "redis", .flag = "--redis", .environment = "REDIS_URL", .path = "redis",
      .type = OPTION_TEXT, .placeholder = "URL", .standard = "redis://127.0.0.1:6379",
-     .section = SECTION_COMMON, .commands = RUN | SEND | TAIL | DLQ | STATE | TIMERS,
+     .section = SECTION_COMMON, .commands = RUN | SEND | TAIL | DLQ | STATE | TIMERS | EXPLAIN,
      .complaint = empty_complaint, AT(redis),
      .help = "the Redis to work on: redis://[USER:PASSWORD@]HOST[:PORT][/DB] or "
              "unix://[USER:PASSWORD@]/PATH[?db=DB]"},
     {.name = "group", .flag = "--group", .environment = "TIDEMILL_GROUP", .path = "group",
      .type = OPTION_TEXT, .placeholder = "NAME", .standard = "tidemill",
-     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | TIMERS | ASK,
+     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | TIMERS | EXPLAIN | ASK,
      .complaint = group_complaint, AT(group),
      .help = "the name of this deployment of rules, and of the consumer group that shows its "
              "position"},
@@ -222,11 +223,23 @@ const struct option option_table[] = {
     {.name = "timers_yes", .flag = "--yes", .type = OPTION_SWITCH, .commands = TIMERS,
      AT(timers.is_sure),
      .help = "needed by drop without --rule, --key and --name: nothing ever asks back"},
+    {.name = "explain_rule", .flag = "--rule", .type = OPTION_TEXT, .placeholder = "RULE",
+     .commands = EXPLAIN, .complaint = empty_complaint, AT(explain.rule),
+     .help = "only what this rule decided"},
+    {.name = "explain_key", .flag = "--key", .type = OPTION_TEXT, .placeholder = "KEY",
+     .commands = EXPLAIN, AT(explain.key),
+     .help = "only what was decided for this key; \"\" is that of rules without a key"},
+    {.name = "explain_count", .flag = "--count", .type = OPTION_INTEGER, .placeholder = "N",
+     .standard = "10", .least = 0, .most = INT64_MAX, .commands = EXPLAIN, AT(count),
+     .help = "without an ID: the newest N records; 0: all"},
+    {.name = "explain_full", .flag = "--full", .type = OPTION_SWITCH, .commands = EXPLAIN,
+     AT(explain.is_full),
+     .help = "show states, events and answers whole, not only what has changed or fits a line"},
     {.name = "tag", .flag = "--tag", .type = OPTION_TEXT, .placeholder = "TAG",
-     .commands = DLQ | STATE | TIMERS, .complaint = tag_complaint, AT(tag),
+     .commands = DLQ | STATE | TIMERS | EXPLAIN, .complaint = tag_complaint, AT(tag),
      .help = "only the partition whose streams carry the hash tag {TAG}, with \"\" that of streams "
              "without one; default: all"},
-    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | TIMERS | STATUS, AT(is_json),
+    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | TIMERS | EXPLAIN | STATUS, AT(is_json),
      .help = "print JSON, one object a line"},
 
     /* Settings without a flag: what a deployment decides once. */
