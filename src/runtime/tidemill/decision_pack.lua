@@ -164,8 +164,9 @@ local function put_list(map, name, list, count)
   if count > #list then map:number(name .. "_count", count) end
 end
 
+-- Of none before and none after nothing is said: whether a rule has a state at all is only known once it has looked.
 local function put_state(map, state)
-  if not state then return end
+  if not state or not (state.before or state.after) then return end
   local own = new_map()
   if state.before then put_kept(own, "before", state.before) else own:put("before", NIL) end
   own:number("version", state.version)
