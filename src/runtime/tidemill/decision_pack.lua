@@ -45,7 +45,7 @@ end
 
 local function text(v) return (pack.string(cut(v))) end
 
-local function number(v) return (pack.string(v)) end
+local function packed_number(v) return (pack.string(v)) end
 
 local NAMES = {}
 
@@ -73,7 +73,7 @@ end
 
 function Map:text(name, v) if v then self:put(name, text(v)) end end
 
-function Map:number(name, v) if v then self:put(name, number(v)) end end
+function Map:number(name, v) if v then self:put(name, packed_number(v)) end end
 
 function Map:flag(name, v) if v then self:put(name, TRUE) end end
 

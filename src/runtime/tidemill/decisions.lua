@@ -19,7 +19,6 @@ local call = require "tidemill.call"
 local entry = require "tidemill.entry"
 local ffi = require "tidemill.cdef"
 local pack = require "tidemill.pack"
-local value = require "tidemill.value"
 local decision_pack = require "tidemill.decision_pack"
 local pairs = require("tidemill.each").pairs
 local shape = require "tidemill.shape"
@@ -157,7 +156,6 @@ end
 
 local function shown(v)
   if type(v) == "string" then return '"' .. v .. '"' end
-  if value.is_null(v) then return "null" end
   return type(v) == "table" and "a table" or tostring(v)
 end
 
@@ -189,11 +187,11 @@ end
 -- ── around the kernel's functions ───────────────────────────────────────────────────────────────────────────────────────
 
 -- What a decision says of a handler that failed: nothing of what it did was kept.
-local function fail(K, p, d, i, reason, message, traceback, key, task)
+local function fail(K, p, d, reason, message, traceback, key)
   local R, c = d.rule, p.c
   d.outcome, d.reason, d.message, d.traceback = "failed", reason, message, traceback
   d.key, d.is_skipped = key or d.key, R.on_error == "skip" or nil
-  d.timers, d.timer_count, d.window, d.is_retry = nil, nil, nil, task and task.kind == "retry" or nil
+  d.timers, d.timer_count, d.window = nil, nil, nil
   if R.uses_state and key and not d.state then
     local slot = K.host.find(c, R.id, key, #key)
     if slot ~= nil then d.state = state_before(p, slot) end
@@ -207,7 +205,7 @@ local function wrap_failing(K)
   function K:fail_event(p, R, i, reason, message, traceback, key, task)
     local d = decision_of(p, i, R)
     self.mark.rule = 0
-    if d then fail(self, p, d, i, reason, message, traceback, key, task) end
+    if d then fail(self, p, d, reason, message, traceback, key) end
     return (fail_event(self, p, R, i, reason, message, traceback, key, task))
   end
   function K:tell_late(p, R, i, key, time, watermark)
@@ -289,8 +287,12 @@ end
 -- A turn of a task: its first, or behind an answer.
 local function wrap_turns(K)
   local advance = K.advance
-  local function over(d, began, ...)
+  local function over(p, task, d, began, ...)
     d.us = d.us + K.cpu_us() - began
+    if task.span then -- only now it is known what sessions and sliding windows began with
+      local fired = p.c.fired[task.entry - FIRED]
+      fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
+    end
     return ...
   end
   K.advance = function(_, p, task)
@@ -299,7 +301,7 @@ local function wrap_turns(K)
     if not task.co then begin_anew(d) end
     if not d.is_task then d.is_task, d.us = true, 0 end
     d.key = task.key
-    return over(d, K.cpu_us(), advance(K, p, task))
+    return over(p, task, d, K.cpu_us(), advance(K, p, task))
   end
 end
 
