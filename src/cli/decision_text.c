@@ -429,6 +429,21 @@ static void put_event(struct page *p, const struct decision_view *v)
     buf_fini(&event);
 }
 
+/* "START-STOP" in ms as moments; what is none as it is. */
+static void put_span(struct page *p, struct slice window)
+{
+    unsigned long long start, stop;
+    char text[64], rest;
+    snprintf(text, sizeof text, "%.*s", (int)window.len, window.bytes);
+    if (sscanf(text, "%llu-%llu%c", &start, &stop, &rest) != 2) {
+        put_text(p, window);
+        return;
+    }
+    put_moment(p, (double)start);
+    buf_append_text(p->out, " to ");
+    put_moment(p, (double)stop);
+}
+
 static void put_subject(struct page *p, const struct decision_view *v)
 {
     struct slice stream = decision_field(v, "stream"), timer = decision_field(v, "timer");
@@ -436,13 +451,14 @@ static void put_subject(struct page *p, const struct decision_view *v)
     buf_append_text(p->out, p->show->is_coloured ? "\033[1m" : "");
     put_text(p, is_entry ? stream : decision_field(v, "rule"));
     buf_append_text(p->out, is_entry ? " " : is_timer ? ": timer " : ": window ");
-    put_text(p, is_entry   ? decision_field(v, "id")
-                : is_timer ? timer
-                           : decision_field(v, "window"));
+    if (is_entry || is_timer)
+        put_text(p, is_entry ? decision_field(v, "id") : timer);
+    else
+        put_span(p, decision_field(v, "window"));
     buf_append_text(p->out, p->show->is_coloured ? "\033[0m\n" : "\n");
     put_field(p, "partition", (struct slice){v->keys->tag.data, v->keys->tag.len});
-    if (!is_entry)
-        put_moment_field(p, is_timer ? "due" : "closed by", decision_field(v, "id"));
+    if (is_timer)
+        put_moment_field(p, "due", decision_field(v, "id"));
     put_moment_field(p, "recorded", decision_field(v, "at"));
     put_field(p, "attempts", decision_field(v, "attempts"));
     put_event(p, v);
