@@ -248,6 +248,7 @@ return tidemill.rule { stream = "orders", key = "k", window = tidemill.window.se
         e:kill()
         e = e:another()
       else
+        e:wait_workers(1)
         e:kill_worker(1)
       end
     end

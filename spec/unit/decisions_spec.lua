@@ -21,8 +21,8 @@ local function only(kit)
   local d = records[1].rules[1]
   assert.equal("r", d.rule)
   assert.equal(8, #d.version)
-  assert.equal(0, d.us) -- the kit takes no time
-  d.rule, d.version, d.us = nil, nil, nil
+  assert.is_nil(d.us) -- another in every run
+  d.rule, d.version = nil, nil
   return d, records[1]
 end
 

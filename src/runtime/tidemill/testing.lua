@@ -428,6 +428,7 @@ function Kit:take_batch(done)
   end
   for _, one in ipairs(done.decisions) do
     one.rules, one.bytes = self.host:decode(one.bytes), nil
+    for _, decision in ipairs(one.rules) do decision.us = nil end
     self.done_decisions[#self.done_decisions + 1] = one
   end
   self.state_writes = self.state_writes + done.writes
@@ -605,7 +606,8 @@ function Kit:reasons() return taken(self, "done_reasons") end
 
 ---The decisions since the last call, when the option `record` is above 0, as `tidemill explain --json` has them: for each event
 ---{ stream, id, rules }, and for what fired { rule, key, timer or window, id (when it was due), rules }; in `rules` for each rule
----{ rule, version, outcome, why, reason, message, key, reasons, state, window, lookups, effects, timers }.
+---{ rule, version, outcome, why, reason, message, key, reasons, state, window, lookups, effects, timers }. Without the time taken,
+---which is another in every run.
 ---@return table[]
 function Kit:decisions() return taken(self, "done_decisions") end
 
