@@ -17,11 +17,14 @@
 typedef int command_call(const struct config *config, int argc, char **argv);
 
 static command_call *const calls[COMMAND_COUNT] = {
-    [COMMAND_RUN] = cli_run,       [COMMAND_CHECK] = cli_check,       [COMMAND_TEST] = cli_test,
-    [COMMAND_STATUS] = cli_status, [COMMAND_SEND] = cli_send,         [COMMAND_TAIL] = cli_tail,
-    [COMMAND_DLQ] = cli_dlq,       [COMMAND_STATE] = cli_state,       [COMMAND_TIMERS] = cli_timers,
-    [COMMAND_RELOAD] = cli_reload, [COMMAND_ROLLBACK] = cli_rollback, [COMMAND_INIT] = cli_init,
-    [COMMAND_SHADOW] = cli_shadow, [COMMAND_REPLAY] = cli_replay,
+    [COMMAND_RUN] = cli_run,           [COMMAND_CHECK] = cli_check,
+    [COMMAND_TEST] = cli_test,         [COMMAND_STATUS] = cli_status,
+    [COMMAND_SEND] = cli_send,         [COMMAND_TAIL] = cli_tail,
+    [COMMAND_DLQ] = cli_dlq,           [COMMAND_STATE] = cli_state,
+    [COMMAND_TIMERS] = cli_timers,     [COMMAND_RELOAD] = cli_reload,
+    [COMMAND_ROLLBACK] = cli_rollback, [COMMAND_SHADOW] = cli_shadow,
+    [COMMAND_EXPLAIN] = cli_explain,   [COMMAND_REPLAY] = cli_replay,
+    [COMMAND_INIT] = cli_init,
 };
 
 static uint32_t commands_that_work(void)

@@ -259,4 +259,13 @@ describe("tidemill replay", function()
     r = replay.run { folder = folder, against = folder .. "/rules", code = 1, arguments = { "--file", "-" }, input = "x\n" .. input }
     assert.matches("no decision differs\n$", r.out)
   end)
+
+  it("runs shadow rules like the others, and records no decisions", function()
+    with({ ["each.lua"] = EACH, ["next.lua"] = (EACH:gsub("return tidemill.rule {", '%0 mode = "shadow", shadow_of = "each",')) },
+      { record = 1 })
+    local r = file('{"stream":"orders","event":{"n":1}}\n')
+    local rules = {}
+    for line in r.out:gmatch "[^\n]+" do rules[#rules + 1] = json.decode(line).rule end
+    assert.same({ "each", "shadow:next" }, rules)
+  end)
 end)

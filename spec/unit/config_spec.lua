@@ -73,6 +73,7 @@ describe("a settings file", function()
           effect_kb = 11, event_kb = 12, event_depth = 13, event_elements = 140, state_kb = 15 },
         batch_events = big, batch_ms = 25, lease_ms = 9000, dlq_maxlen = 100, future = "2h",
         state_cache_mb = 32, allow_eviction = true, log_level = "debug", log_format = "json",
+        record = 0.125, record_maxlen = 5000,
         control = "/run/x.sock", http = "off", workers = 1, embedded = "data",
       }]])
     assert.is_truthy(config, why)
@@ -84,6 +85,7 @@ describe("a settings file", function()
     assert.equal(2000, tonumber(config.limits.hard_ms))
     assert.equal(140, tonumber(config.limits.event_elements))
     assert.equal(7200000, tonumber(config.future_ms))
+    assert.same({ 0.125, 5000 }, { config.record, tonumber(config.record_maxlen) })
     assert.is_true(config.allow_eviction)
     assert.equal(C.LOG_DEBUG, config.log_level)
     assert.equal(C.LOG_JSON, config.log_format)

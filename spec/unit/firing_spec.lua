@@ -250,6 +250,20 @@ local function random_events(draw, count)
   return events, ms
 end
 
+-- Records of decisions as lines of text.
+local function shown(records)
+  local function text(v)
+    if type(v) ~= "table" then return tostring(v) end
+    local parts = {}
+    for name, one in pairs(v) do parts[#parts + 1] = tostring(name) .. "=" .. text(one) end
+    table.sort(parts)
+    return "{" .. table.concat(parts, " ") .. "}"
+  end
+  local lines = {}
+  for n, record in ipairs(records) do lines[n] = text(record) end
+  return lines
+end
+
 local function run(events, last_ms, options)
   options.start_ms = START
   local kit = load(RULES, options)
@@ -264,7 +278,7 @@ local function run(events, last_ms, options)
   end
   table.sort(letters)
   for _, R in ipairs(kit.rules) do lines[#lines + 1] = ("%s %d %s"):format(R.name, R.late, tostring(kit:watermark(R.name))) end
-  return lines, letters
+  return lines, letters, options.record and shown(kit:decisions())
 end
 
 describe("timers and windows", function()
@@ -277,10 +291,17 @@ describe("timers and windows", function()
         return math.floor(state / 65536) % most + 1
       end
       local events, last_ms = random_events(draw, 120)
-      local want, want_letters = run(events, last_ms, { batch_events = 1 })
-      assert.is_true(#want > 100 and #want_letters > 0)
-      for _, options in ipairs { { batch_events = 7 }, {}, { cold = true }, { cold = true, batch_events = 10 } } do
-        local got, got_letters = run(events, last_ms, options)
+      local want, want_letters, want_records = run(events, last_ms, { batch_events = 1, record = 1 })
+      assert.is_true(#want > 100 and #want_letters > 0 and #want_records > #events)
+      for _, options in ipairs { { batch_events = 7, record = 1 }, {}, { cold = true },
+        { cold = true, batch_events = 10, record = 1 } } do
+        local got, got_letters, records = run(events, last_ms, options)
+        for n = 1, records and math.max(#want_records, #records) or 0 do
+          if records[n] ~= want_records[n] then
+            error(("seed %d, round %d: record %d is %s, must be %s"):format(seed, round, n, tostring(records[n]),
+              tostring(want_records[n])), 0)
+          end
+        end
         for n = 1, math.max(#want, #got) do
           if want[n] ~= got[n] then
             error(("seed %d, round %d, batches of %s%s: line %d is %s, must be %s"):format(seed, round,

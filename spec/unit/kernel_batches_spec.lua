@@ -1,15 +1,16 @@
 -- Whatever rules do, it comes to the same whether their events are run one by one or in batches of any size, with states at hand
--- or to be fetched: the oracle is the run one by one. TIDEMILL_SEED repeats a run, TIDEMILL_ROUNDS asks for more.
+-- or to be fetched: the oracle is the run one by one. And whether their decisions are recorded or not: where they are, the
+-- records are the same, too. TIDEMILL_SEED repeats a run, TIDEMILL_ROUNDS asks for more.
 local runtime = require "spec.support.runtime"
 local programs = require "spec.support.programs"
 local testing = require "tidemill.testing"
 
 local ROUNDS = tonumber(os.getenv "TIDEMILL_ROUNDS") or 60
 local WAYS = {
-  { batch_events = 1, cold = true }, { batch_events = 2 }, { batch_events = 3, cold = true }, { batch_events = 9 },
-  { batch_events = 20, cold = true }, {}, { cold = true },
+  { batch_events = 1, cold = true }, { batch_events = 2, record = 1 }, { batch_events = 3, cold = true, record = 1 },
+  { batch_events = 9 }, { batch_events = 20, cold = true, record = 0.5 }, {}, { cold = true, record = 1 },
 }
-local PARTS = { "effects", "letters", "states", "reasons", "logs", "data" }
+local PARTS = { "effects", "letters", "states", "reasons", "logs", "data", "decisions" }
 
 -- A value as one line of text, fields in order.
 local function show(v)
@@ -38,14 +39,14 @@ local function run(program, options)
   end
   return {
     effects = kit:effects(), letters = kit:letters(), reasons = kit:reasons(), logs = kit:logs(), states = states,
-    data = redis.data, asked = asked,
+    data = redis.data, asked = asked, decisions = options.record == 1 and kit:decisions() or nil,
   }
 end
 
 -- The first difference of two runs, as text.
 local function difference(want, got)
   for _, part in ipairs(PARTS) do
-    local a, b = want[part], got[part]
+    local a, b = want[part] or {}, got[part] or want[part] or {}
     for n = 1, math.max(#a, #b) do
       if show(a[n]) ~= show(b[n]) then return ("%s, number %d: %s instead of %s"):format(part, n, show(b[n]), show(a[n])) end
     end
@@ -53,9 +54,33 @@ local function difference(want, got)
   end
 end
 
+-- What the records of all events lack: nil, each has what its rules did.
+local function incomplete(program, want)
+  if #want.decisions ~= #program.events then return #want.decisions .. " records of " .. #program.events .. " events" end
+  local effects, reasons, failed, letters = 0, {}, 0, 0
+  for _, record in ipairs(want.decisions) do
+    for _, decision in ipairs(record.rules) do
+      effects = effects + #(decision.effects or {})
+      if decision.outcome == "failed" and not decision.skipped then failed = failed + 1 end
+      for _, reason in ipairs(decision.reasons or {}) do reasons[#reasons + 1] = decision.rule .. record.id .. reason end
+      if not ("ran filtered failed late"):find(decision.outcome or "-") then return "no outcome " .. show(decision) end
+      if decision.outcome == "filtered" and not decision.why then return "no why " .. show(decision) end
+    end
+  end
+  for _, letter in ipairs(want.letters) do letters = letters + (letter.rule ~= "" and 1 or 0) end
+  for n, one in ipairs(want.reasons) do
+    if reasons[n] ~= one.rule .. one.id .. one.reason then return "reason " .. show(one) .. " is not in its record" end
+  end
+  if #reasons ~= #want.reasons then return #reasons .. " reasons of " .. #want.reasons end
+  if effects ~= #want.effects then return effects .. " effects of " .. #want.effects end
+  return failed ~= letters and failed .. " failures, and letters: " .. letters or nil
+end
+
 local function compare(seed, round, ways)
   local program = programs.program(runtime.generator(seed + round * 7919))
-  local want = run(program, { batch_events = 1 })
+  local want = run(program, { batch_events = 1, record = 1 })
+  local gap = incomplete(program, want)
+  if gap then return ("seed %d, round %d: %s\n%s"):format(seed, round, gap, programs.show(program)), want end
   for _, options in ipairs(ways) do
     local why = difference(want, run(program, options))
     if why then

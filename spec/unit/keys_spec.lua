@@ -41,6 +41,7 @@ describe("the names of keys", function()
     assert.equal("tidemill:shop:lease", header.text(k.lease))
     assert.equal("tidemill:shop:dlq", header.text(k.dlq))
     assert.equal("tidemill:shop:inbox", header.text(k.inbox))
+    assert.equal("tidemill:shop:decisions", header.text(k.decisions))
     assert.equal(0, tonumber(k.tag.len))
   end)
 

@@ -67,6 +67,7 @@ describe("the table of options", function()
       redis = "redis://127.0.0.1:6379", group = "tidemill", rules = "rules", from = "end",
       batch_ms = "20",
       lease_ms = "5000", future = "1h", batch_events = "1000", dlq_maxlen = "100000",
+      record = "0", record_maxlen = "100000",
       rule_ms = "50", hard_ms = "1000",
       load_ms = "5000", vm_mb = "256", effects = "1000", effect_kb = "1024", event_kb = "1024",
       event_depth = "32",
@@ -98,6 +99,9 @@ describe("values", function()
     assert.equal(500, tonumber(store("batch_events", "500").batch_events))
     assert.equal(7200000, tonumber(store("future", "2h").future_ms))
     assert.equal(2, store("log_level", "warn").log_level)
+    for word, share in pairs { ["0"] = 0, ["1"] = 1, ["0.25"] = 0.25, ["1e-3"] = 0.001 } do
+      assert.equal(share, store("record", word).record, word)
+    end
     assert.equal(1, store("partition", "stream").partition)
     assert.equal(C.CODEC_FIELDS, store("send_codec", "fields").send.codec)
     assert.is_true(store("allow_eviction", "true").allow_eviction)
@@ -120,6 +124,12 @@ describe("values", function()
       { "batch_events", "many", 'must be a whole number (1 to 100000), not "many"' },
       { "batch_events", "1e3", "must be a whole number" },
       { "batch_ms", "99999999", "must be 1 to 10000 ms, not 99999999" },
+      { "record", "1.01", "must be a number from 0 (none) to 1 (all) such as 0.05, not 1.01" },
+      { "record", "-0.5", "must be a number from 0" },
+      { "record", "5%", "must be a number from 0" },
+      { "record", "nan", "must be a number from 0" },
+      { "record", "0x1", "must be a number from 0" },
+      { "record", "", "must be a number from 0" },
       { "future", "soon", "must be a time such as 250ms, 10s, 30m or 8d" },
       { "tail_count", "-1", "must be 1 or more, not -1" },
       { "dlq_reason", "bad", "must be decode, schema, key" },

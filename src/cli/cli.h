@@ -25,6 +25,7 @@ int cli_init(const struct config *config, int argc, char **argv);
 int cli_shadow(const struct config *config, int argc, char **argv);
 int cli_timers(const struct config *config, int argc, char **argv);
 int cli_replay(const struct config *config, int argc, char **argv);
+int cli_explain(const struct config *config, int argc, char **argv);
 
 /* Says "tidemill: SENTENCE" on standard error and returns the exit status of the error's code. */
 int cli_fail(const struct error *error);

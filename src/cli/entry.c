@@ -3,6 +3,7 @@
 
 #include "base/escape.h"
 #include "codec/json.h"
+#include "codec/msgpack.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -69,4 +70,24 @@ void entry_append_json(struct buf *out, int codec, const struct entry_text *text
     }
     append_fields(out, codec == CODEC_AUTO || codec == CODEC_FIELDS ? "event" : "fields", texts,
                   count);
+}
+
+bool entry_append_packed(struct buf *out, int codec, const void *packed, size_t len)
+{
+    static const struct msgpack_limits limits = {.depth = 1, .elements = UINT32_MAX};
+    struct tokens tokens = {0};
+    struct buf texts = {0};
+    bool is_good = len > 0 && msgpack_tokens(packed, len, &limits, &tokens, NULL) == 0 &&
+                   tokens.list[0].type == TOKEN_ARRAY && tokens.list[0].len % 2 == 0 &&
+                   tokens.list[0].len > 0;
+    for (uint32_t i = 1; is_good && i < tokens.count; i++) {
+        struct entry_text text = {tokens.list[i].bytes, tokens.list[i].len};
+        is_good = tokens.list[i].type == TOKEN_STRING;
+        buf_append(&texts, &text, sizeof text);
+    }
+    if (is_good)
+        entry_append_json(out, codec, (struct entry_text *)(void *)texts.data, tokens.list[0].len);
+    tokens_fini(&tokens);
+    buf_fini(&texts);
+    return is_good;
 }

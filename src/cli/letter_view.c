@@ -5,7 +5,6 @@
 #include "base/utc.h"
 #include "cli/entry.h"
 #include "codec/json.h"
-#include "codec/msgpack.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -163,24 +162,9 @@ void letter_view_add_row(const struct letter_view *l, struct table *table, bool 
  * windows. */
 static bool append_event(const struct letter_view *l, int codec, struct buf *out)
 {
-    static const struct msgpack_limits limits = {.depth = 1, .elements = UINT32_MAX};
-    struct tokens tokens = {0};
-    struct buf texts = {0};
     size_t len;
     const char *raw = letter_view_field(l, "event", &len);
-    bool is_good = len > 0 && msgpack_tokens(raw, len, &limits, &tokens, NULL) == 0 &&
-                   tokens.list[0].type == TOKEN_ARRAY && tokens.list[0].len % 2 == 0 &&
-                   tokens.list[0].len > 0;
-    for (uint32_t i = 1; is_good && i < tokens.count; i++) {
-        struct entry_text text = {tokens.list[i].bytes, tokens.list[i].len};
-        is_good = tokens.list[i].type == TOKEN_STRING;
-        buf_append(&texts, &text, sizeof text);
-    }
-    if (is_good)
-        entry_append_json(out, codec, (struct entry_text *)(void *)texts.data, tokens.list[0].len);
-    tokens_fini(&tokens);
-    buf_fini(&texts);
-    return is_good;
+    return entry_append_packed(out, codec, raw, len);
 }
 
 /* The number of a header line of the Redis protocol, `*3` or `$5`; false when there is none. */

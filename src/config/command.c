@@ -167,6 +167,27 @@ const struct command command_table[COMMAND_COUNT] = {
             "# only where the edit would have done something else\n"
             "tidemill shadow pricing_next --different --count 20\n"
             "tidemill shadow pricing_next --json | jq 'select(.same | not)'\n"},
+    [COMMAND_EXPLAIN] = {
+        .name = "explain", .summary = "why rules decided as they did",
+        .usage = "STREAM ID [OPTIONS]\n"
+                 "[--rule RULE] [--key KEY] [--count N] [OPTIONS]",
+        .arguments_most = 2,
+        .about =
+            "Shows what every rule did with one entry of a stream, as it was recorded then: whether "
+            "it ran or why not, its version, what it gave as reasons (ctx.reason), its state before "
+            "and after, what it looked up and was told, its effects and timers, and the time that "
+            "it took. Nothing is computed again. -0 may be left off an ID.\n\n"
+            "Without an ID it lists the latest decisions of a rule or for a key, timers and windows "
+            "that fired among them, the newest first.\n\n"
+            "Decisions are there for the share of the events that run was told to record: record = "
+            "0.01 in the settings, or run --record 1. The newest record_maxlen of them are kept in "
+            "each partition.",
+        .examples =
+            "tidemill explain orders 1700000000000-0\n"
+            "# what happened to this customer\n"
+            "tidemill explain --key u17\n"
+            "tidemill explain --rule loyalty --key u17 --count 3 --full\n"
+            "tidemill explain orders 1700000000000 --json | jq '.rules[].reasons'\n"},
     [COMMAND_STATUS] = {
         .name = "status", .summary = "what is running: rules, lag and rates", .usage = "[OPTIONS]",
         .about = "Asks the running engine of this group over its control socket.",

@@ -70,6 +70,8 @@ struct config {
     bool allow_eviction;
     int64_t workers; /* 0: as many as there are partitions, up to the cores */
     int64_t batch_events, batch_ms, lease_ms, dlq_maxlen, shadow_maxlen, future_ms, state_cache_mb;
+    double record; /* the share of events whose decisions are recorded */
+    int64_t record_maxlen;
     struct config_limits limits;
     struct {
         int64_t in_a_row, percent; /* failed events, and of the last 1,000 */
@@ -119,6 +121,10 @@ struct config {
         int64_t samples;
         bool is_summary;
     } replay;
+    struct {
+        const char *rule, *key; /* NULL: any */
+        bool is_full;
+    } explain;
     const char *match;     /* state list: a glob, or NULL */
     const char *tag;       /* the one partition meant, or NULL */
     int64_t count;         /* how many at most; 0: all */

@@ -104,7 +104,8 @@ static void option_text(const struct option *o, bool has_range, char *text, size
     char range[512];
     struct buf notes = {0};
     option_describe_range(o, range, sizeof range);
-    bool is_number = o->type == OPTION_INTEGER || o->type == OPTION_DURATION;
+    bool is_number =
+        o->type == OPTION_INTEGER || o->type == OPTION_DURATION || o->type == OPTION_SHARE;
     bool is_choice = o->choices != NULL && strchr(o->choices, '|') != NULL;
     if (is_choice || (has_range && is_number))
         buf_printf(&notes, "; %s", range);

@@ -15,6 +15,7 @@
 #define STATE COMMAND_BIT(COMMAND_STATE)
 #define TIMERS COMMAND_BIT(COMMAND_TIMERS)
 #define SHADOW COMMAND_BIT(COMMAND_SHADOW)
+#define EXPLAIN COMMAND_BIT(COMMAND_EXPLAIN)
 #define STATUS COMMAND_BIT(COMMAND_STATUS)
 #define REPLAY COMMAND_BIT(COMMAND_REPLAY)
 #define ASK (STATUS | COMMAND_BIT(COMMAND_RELOAD) | COMMAND_BIT(COMMAND_ROLLBACK))
@@ -78,13 +79,14 @@ const struct option option_table[] = {
     /* Where and who. */
     {.name = "redis", .flag = "--redis", .environment = "REDIS_URL", .path = "redis",
      .type = OPTION_TEXT, .placeholder = "URL", .standard = "redis://127.0.0.1:6379",
-     .section = SECTION_COMMON, .commands = RUN | SEND | TAIL | DLQ | STATE | TIMERS | SHADOW | REPLAY,
+     .section = SECTION_COMMON,
+     .commands = RUN | SEND | TAIL | DLQ | STATE | TIMERS | SHADOW | EXPLAIN | REPLAY,
      .complaint = empty_complaint, AT(redis),
      .help = "the Redis to work on: redis://[USER:PASSWORD@]HOST[:PORT][/DB] or "
              "unix://[USER:PASSWORD@]/PATH[?db=DB]"},
     {.name = "group", .flag = "--group", .environment = "TIDEMILL_GROUP", .path = "group",
      .type = OPTION_TEXT, .placeholder = "NAME", .standard = "tidemill",
-     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | TIMERS | SHADOW | ASK,
+     .section = SECTION_COMMON, .commands = RUN | DLQ | STATE | TIMERS | SHADOW | EXPLAIN | ASK,
      .complaint = group_complaint, AT(group),
      .help = "the name of this deployment of rules, and of the consumer group that shows its "
              "position"},
@@ -137,6 +139,10 @@ const struct option option_table[] = {
      AT(workers),
      .help = "how many worker processes share the partitions; default: as many as there are "
              "partitions, up to the cores"},
+    {.name = "record", .flag = "--record", .environment = "TIDEMILL_RECORD", .path = "record",
+     .type = OPTION_SHARE, .placeholder = "SHARE", .standard = "0", .commands = RUN, AT(record),
+     .help = "keep why rules decided as they did, of this share of the events: 1 is all, 0.01 one "
+             "in a hundred; see tidemill explain"},
     {.name = "http", .flag = "--http", .environment = "TIDEMILL_HTTP", .path = "http",
      .type = OPTION_TEXT, .placeholder = "ADDR:PORT", .standard = "off", .commands = RUN,
      .complaint = http_complaint, AT(http), .is_hidden = true,
@@ -255,11 +261,23 @@ const struct option option_table[] = {
     {.name = "shadow_count", .flag = "--count", .type = OPTION_INTEGER, .placeholder = "N",
      .standard = "100", .least = 0, .most = INT64_MAX, .commands = SHADOW, AT(count),
      .help = "show the newest N records; 0: all"},
+    {.name = "explain_rule", .flag = "--rule", .type = OPTION_TEXT, .placeholder = "RULE",
+     .commands = EXPLAIN, .complaint = empty_complaint, AT(explain.rule),
+     .help = "only what this rule decided"},
+    {.name = "explain_key", .flag = "--key", .type = OPTION_TEXT, .placeholder = "KEY",
+     .commands = EXPLAIN, AT(explain.key),
+     .help = "only what was decided for this key; \"\" is that of rules without a key"},
+    {.name = "explain_count", .flag = "--count", .type = OPTION_INTEGER, .placeholder = "N",
+     .standard = "10", .least = 0, .most = INT64_MAX, .commands = EXPLAIN, AT(count),
+     .help = "without an ID: the newest N records; 0: all"},
+    {.name = "explain_full", .flag = "--full", .type = OPTION_SWITCH, .commands = EXPLAIN,
+     AT(explain.is_full),
+     .help = "show states, events and answers whole, not only what has changed or fits a line"},
     {.name = "tag", .flag = "--tag", .type = OPTION_TEXT, .placeholder = "TAG",
-     .commands = DLQ | STATE | TIMERS | SHADOW, .complaint = tag_complaint, AT(tag),
+     .commands = DLQ | STATE | TIMERS | SHADOW | EXPLAIN, .complaint = tag_complaint, AT(tag),
      .help = "only the partition whose streams carry the hash tag {TAG}, with \"\" that of streams "
              "without one; default: all"},
-    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | TIMERS | SHADOW | STATUS | REPLAY, AT(is_json),
+    {.name = "json", .flag = "--json", .type = OPTION_SWITCH, .commands = DLQ | STATE | TIMERS | SHADOW | EXPLAIN | STATUS | REPLAY, AT(is_json),
      .help = "print JSON, one object a line"},
 
     /* Settings without a flag: what a deployment decides once. */
@@ -299,6 +317,10 @@ const struct option option_table[] = {
      .standard = "10000", .least = 1, .most = INT64_C(1000000000000),
      .section = SECTION_SETTINGS, .commands = RUN, AT(shadow_maxlen),
      .help = "keep about N records of each shadow rule in each partition, dropping the oldest"},
+    {.name = "record_maxlen", .path = "record_maxlen", .type = OPTION_INTEGER, .placeholder = "N",
+     .standard = "100000", .least = 1, .most = INT64_C(1000000000000),
+     .section = SECTION_SETTINGS, .commands = RUN, AT(record_maxlen),
+     .help = "keep about N records of decisions in each partition, dropping the oldest"},
     {.name = "future", .path = "future", .type = OPTION_DURATION, .placeholder = "TIME",
      .standard = "1h", .least = 1, .most = INT64_C(3650) * DAY_MS, .section = SECTION_SETTINGS,
      .commands = RUN, AT(future_ms),

@@ -59,6 +59,15 @@ static bool parse_integer(const char *text, int64_t *number)
     return errno == 0 && *end == '\0';
 }
 
+static bool parse_share(const char *text, double *share)
+{
+    char *end;
+    if (text[strspn(text, "0123456789.eE-")] != '\0' || text[0] == '\0')
+        return false;
+    *share = strtod(text, &end);
+    return *end == '\0' && *share >= 0 && *share <= 1;
+}
+
 static bool parse_switch(const char *text, bool *is_on)
 {
     bool is_true = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
@@ -105,6 +114,8 @@ void option_describe_range(const struct option *option, char *text, size_t size)
         describe_choices(option->choices, text, size);
     else if (option->type == OPTION_SWITCH)
         snprintf(text, size, "true or false");
+    else if (option->type == OPTION_SHARE)
+        snprintf(text, size, "0 to 1");
     else if (option->type != OPTION_INTEGER && option->type != OPTION_DURATION)
         return;
     else if (option->most == INT64_MAX)
@@ -158,6 +169,12 @@ int option_store(const struct option *option, void *home, const char *text, stru
     case OPTION_INTEGER:
     case OPTION_DURATION:
         return store_number(option, place, text, error);
+    case OPTION_SHARE:
+        if (!parse_share(text, place))
+            return error_set(error, ERROR_USAGE,
+                             "must be a number from 0 (none) to 1 (all) such as 0.05, not %s",
+                             text);
+        return 0;
     case OPTION_SWITCH:
         if (!parse_switch(text, place))
             return error_set(error, ERROR_USAGE, "must be true or false, not \"%s\"", text);

@@ -11,13 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The C type of the place at `at`: const char *, int64_t (integers, durations), bool, int
- * (choices). */
+/* The C type of the place at `at`: const char *, int64_t (integers, durations), double
+ * (shares), bool, int (choices). */
 enum option_type {
     OPTION_TEXT,
     OPTION_PATH, /* in a settings file: relative to the folder of that file */
     OPTION_INTEGER,
     OPTION_DURATION, /* ms, or a text such as 250ms 10s 30m 2h 8d; kept in ms */
+    OPTION_SHARE,    /* a number from 0 to 1, such as 0.25 */
     OPTION_SWITCH,   /* a flag without a value; true or false in a file */
     OPTION_CHOICE,   /* one of `choices`; kept as its place among them plus `least` */
 };

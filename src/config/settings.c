@@ -276,7 +276,8 @@ static bool value_text(lua_State *L, const struct option *o, char *number, size_
                        const char **text)
 {
     int type = lua_type(L, -1);
-    if (type == LUA_TSTRING && o->type != OPTION_INTEGER && o->type != OPTION_SWITCH) {
+    if (type == LUA_TSTRING && o->type != OPTION_INTEGER && o->type != OPTION_SHARE &&
+        o->type != OPTION_SWITCH) {
         size_t len;
         *text = lua_tolstring(L, -1, &len);
         return strlen(*text) == len;
@@ -285,9 +286,12 @@ static bool value_text(lua_State *L, const struct option *o, char *number, size_
         *text = lua_toboolean(L, -1) ? "true" : "false";
         return true;
     }
-    if (type == LUA_TNUMBER && (o->type == OPTION_INTEGER || o->type == OPTION_DURATION)) {
+    bool takes_number =
+        o->type == OPTION_INTEGER || o->type == OPTION_DURATION || o->type == OPTION_SHARE;
+    if (type == LUA_TNUMBER && takes_number) {
         double value = lua_tonumber(L, -1);
-        snprintf(number, size, floor(value) == value && fabs(value) < 9e15 ? "%.0f" : "%g", value);
+        snprintf(number, size, floor(value) == value && fabs(value) < 9e15 ? "%.0f" : "%.17g",
+                 value);
         *text = number;
         return true;
     }
@@ -299,6 +303,8 @@ static const char *wanted_in_words(const struct option *o)
     switch (o->type) {
     case OPTION_INTEGER:
         return "a number";
+    case OPTION_SHARE:
+        return "a number from 0 to 1";
     case OPTION_DURATION:
         return "a number of ms or a text such as \"10s\"";
     case OPTION_SWITCH:

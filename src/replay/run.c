@@ -213,7 +213,7 @@ static int run_partition(struct run *r, struct client *client, struct error *err
 /* The parent has loaded the same texts before, and told of what is wrong with them. */
 static int load(struct run *r, struct error *error)
 {
-    struct rulebook_options options = {.config = r->config, .dir = r->dir, .notes_keys = true};
+    struct rulebook_options options = {.config = r->config, .dir = r->dir, .is_backtest = true};
     int code = rulebook_load(&options, r->edition, &r->book, error);
     if (code == 0 && !rulebook_is_sound(r->book))
         code = error_set(error, ERROR_RULE, "the rules in %s cannot be loaded", r->dir);

@@ -77,6 +77,8 @@ int bridge_create(struct rulebook *book, const struct bridge_options *options, s
     b->options = *options;
     snprintf(b->dlq_key, sizeof b->dlq_key, "%s", options->dlq_key);
     b->options.dlq_key = b->dlq_key;
+    snprintf(b->decisions_key, sizeof b->decisions_key, "%s", options->decisions_key);
+    b->options.decisions_key = b->decisions_key;
     snprintf(b->partition, sizeof b->partition, "%s", options->partition);
     b->options.partition = b->partition;
     snprintf(b->prefix, sizeof b->prefix, "%s", options->prefix);
@@ -119,6 +121,7 @@ void bridge_destroy(struct bridge *b)
     buf_fini(&b->effect_keys);
     buf_fini(&b->effect_value);
     buf_fini(&b->shadow_records);
+    buf_fini(&b->decisions);
     bridge_forget_refusals(b);
     free(b->wants);
     free(b->groups);
@@ -394,7 +397,8 @@ static void forget_batch(struct bridge *b)
     buf_reset(&b->effect_keys, KEEP_BYTES);
     buf_reset(&b->effect_value, KEEP_BYTES);
     buf_reset(&b->shadow_records, KEEP_BYTES);
-    b->view.effect_count = b->view.letter_count = b->shadow_count = 0;
+    buf_reset(&b->decisions, KEEP_BYTES);
+    b->view.effect_count = b->view.letter_count = b->shadow_count = b->decision_count = 0;
 }
 
 void bridge_seal(struct bridge *b, struct sealed_batch *into)
@@ -694,8 +698,9 @@ void bridge_discard(struct bridge *b)
 {
     states_discard(b->states);
     bridge_time_discard(b);
-    b->view.effect_count = b->view.letter_count = b->shadow_count = 0;
-    b->view.out.len = b->view.letters.len = b->effect_keys.len = b->shadow_records.len = 0;
+    b->view.effect_count = b->view.letter_count = b->shadow_count = b->decision_count = 0;
+    b->view.out.len = b->view.letters.len = b->effect_keys.len = 0;
+    b->shadow_records.len = b->decisions.len = 0;
     b->view.is_unordered = 0;
     b->view.clock_ms = b->first_clock_ms;
     b->view.want_count = b->view.request_count = 0;

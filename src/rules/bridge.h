@@ -68,6 +68,8 @@ struct bridge_options {
     const char *prefix;    /* of the partition's keys */
     const char *dlq_key;
     int64_t dlq_maxlen;
+    const char *decisions_key;
+    int64_t record_maxlen;
 };
 
 /* `book` has been started. The texts of `options` are copied. */
@@ -175,7 +177,7 @@ void bridge_take_answer(struct bridge *b, const struct reply *reply);
  */
 const struct effect *bridge_effects(struct bridge *b, uint32_t *count);
 const char *bridge_effect_bytes(const struct bridge *b, const struct effect *effect);
-/* The key that the rule had, of rules whose keys are noted (kernel.lua: notes_keys), until the
+/* The key that the rule had, of rules whose keys are noted (kernel.lua: R.notes_keys), until the
  * batch is sealed; else `*len` is 0. */
 const char *bridge_effect_key(const struct bridge *b, const struct effect *effect, size_t *len);
 const struct buf *bridge_letters(const struct bridge *b, uint32_t *count);
@@ -186,6 +188,9 @@ const struct fired *bridge_fired(const struct bridge *b, uint32_t entry);
 
 /* What shadow rules would have done. */
 const struct buf *bridge_shadow_records(const struct bridge *b, uint32_t *count);
+
+/* Records of decisions, as XADD commands. */
+const struct buf *bridge_decisions(const struct bridge *b, uint32_t *count);
 
 /* The effects of a batch that is sent, and what fired in it, for telling what Redis refused of
  * them. */

@@ -1,9 +1,10 @@
 /* bridge_inside.h: what the files of the bridge share, and nobody else knows:
  *
- *     bridge.c          a batch from its begin to its end; states and effects
- *     bridge_letters.c  dead letters, and effects that Redis refused
- *     bridge_shadow.c   records of shadow rules
- *     bridge_time.c     timers and windows, what fired of them, and the clocks of rules
+ *     bridge.c            a batch from its begin to its end; states and effects
+ *     bridge_letters.c    dead letters, and effects that Redis refused
+ *     bridge_shadow.c     records of shadow rules
+ *     bridge_decisions.c  records of decisions
+ *     bridge_time.c       timers and windows, what fired of them, and the clocks of rules
  *
  * The functions that the kernel calls (kernel_calls.h) stand where their subject is. */
 #ifndef TIDEMILL_RULES_BRIDGE_INSIDE_H
@@ -48,7 +49,7 @@ struct bridge {
     bridge_commands_call *find_commands;
     void *find_context;
     struct bridge_options options;
-    char dlq_key[256], prefix[256], partition[128];
+    char dlq_key[256], decisions_key[256], prefix[256], partition[128];
     struct note *note; /* of the worker */
     lua_Integer id;    /* of the kernel's record of this partition */
     double first_clock_ms, redis_ms;
@@ -74,6 +75,8 @@ struct bridge {
     uint32_t answer_count, answer_cap;
     struct refusal *refusals;
     size_t refusal_count;
+    struct buf decisions; /* records, as commands */
+    uint32_t decision_count;
     uint32_t fired_cap;
     uint32_t put_fired;   /* of view.fired: those that were put with the batch (a retry): 0 or 1 */
     struct blame *blames; /* of what may fire in this batch */

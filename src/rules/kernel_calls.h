@@ -24,6 +24,10 @@ void bridge_emit(struct bridge *b, uint32_t rule, uint32_t ordinal, const char *
 void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *version,
                    const char *reason, const char *message, const char *traceback, const char *key,
                    size_t key_len, const char *payload, size_t payload_len);
+/* The record of an entry: its decisions in msgpack, how many more there were, and why it could not
+ * be decoded ("" and "": it could). */
+void bridge_decision(struct bridge *b, uint32_t i, const char *decisions, size_t len,
+                     uint32_t left_out, const char *reason, const char *message);
 bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
 void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
                    size_t len);

@@ -31,7 +31,7 @@ struct rulebook {
     struct load_limit load_limit;
     struct rulebook_unused unused;
     struct edition *edition; /* a copy */
-    bool notes_keys;
+    bool is_backtest;
     struct vm *vm;
     struct shapes *shapes;
     char *dir;
@@ -264,7 +264,7 @@ int rulebook_load(const struct rulebook_options *options, const struct edition *
         .ms = options->load_ms > 0 ? options->load_ms : (uint64_t)config->limits.load_ms,
         .is_cancelled = options->is_cancelled};
     book->edition = edition_copy(edition);
-    book->notes_keys = options->notes_keys;
+    book->is_backtest = options->is_backtest;
     book->vm = vm_create();
     vm_limit_memory(book->vm, (size_t)config->limits.vm_mb << 20, &book->own_note.mark);
     book->shapes = shapes_create();
@@ -417,10 +417,12 @@ int rulebook_start(struct rulebook *book, struct note *note, struct error *error
     push_limits(L, &book->config->limits);
     set_number(L, "future_ms", book->config->future_ms);
     set_number(L, "batch_events", book->config->batch_events);
+    lua_pushnumber(L, book->is_backtest ? 0 : book->config->record);
+    lua_setfield(L, -2, "record");
     set_number(L, "failing_in_a_row", book->config->failing.in_a_row);
     set_number(L, "failing_percent", book->config->failing.percent);
-    lua_pushboolean(L, book->notes_keys);
-    lua_setfield(L, -2, "notes_keys");
+    lua_pushboolean(L, book->is_backtest);
+    lua_setfield(L, -2, "is_backtest");
     rulebook_push_outputs(L, book->config);
     lua_functions_push(L);
     lua_pushnumber(L, (lua_Number)(uintptr_t)&book->note->mark);

@@ -56,7 +56,8 @@ struct rulebook_options {
     const volatile bool *is_cancelled;  /* loading is given up when it becomes true; may be NULL */
     struct rulebook_progress *progress; /* for whoever watches another process load; may be NULL */
     uint64_t load_ms;                   /* for all files together; 0: limits.load_ms */
-    bool notes_keys;                    /* effects say for which key they are: bridge_effect_key */
+    bool is_backtest; /* nothing is written: effects say for which key they are (bridge_effect_key),
+                         shadow rules are like the others, no decisions are recorded */
 };
 
 /* What is being loaded, in shared memory. */

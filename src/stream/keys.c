@@ -31,6 +31,7 @@ void keys_init(struct keys *k, const void *tag, size_t tag_len, const char *grou
     name_key(&k->lease, &k->prefix, "lease");
     name_key(&k->dlq, &k->prefix, "dlq");
     name_key(&k->inbox, &k->prefix, "inbox");
+    name_key(&k->decisions, &k->prefix, "decisions");
 }
 
 void keys_fini(struct keys *k)
@@ -41,6 +42,7 @@ void keys_fini(struct keys *k)
     buf_fini(&k->lease);
     buf_fini(&k->dlq);
     buf_fini(&k->inbox);
+    buf_fini(&k->decisions);
 }
 
 void keys_state(const struct keys *k, const char *rule, struct buf *out)

@@ -15,7 +15,7 @@
 struct keys {
     struct buf tag;    /* without braces; empty: the untagged partition */
     struct buf prefix; /* what all of them begin with, with its last colon */
-    struct buf ctl, lease, dlq, inbox;
+    struct buf ctl, lease, dlq, inbox, decisions;
 };
 
 /* `tag` NULL: the untagged partition. */

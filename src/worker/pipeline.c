@@ -165,6 +165,8 @@ int pipeline_create(const struct pipeline_options *options,
         .prefix = options->keys->prefix.data,
         .dlq_key = options->keys->dlq.data,
         .dlq_maxlen = config->dlq_maxlen,
+        .decisions_key = options->keys->decisions.data,
+        .record_maxlen = config->record_maxlen,
     };
     p->reader = reader_create(options->read_link, &reader_options, &reader_callbacks, p);
     p->commit = commit_create(options->commit_link, options->owner, &commit_callbacks, p);
@@ -553,6 +555,7 @@ static void send(struct pipeline *p)
     }
     if (has_work) {
         letter_count = transaction_add_letters(p->commit, p->bridge);
+        transaction_add_decisions(p->commit, p->bridge);
         transaction_add_states(p->commit, p->options.keys, p->options.book,
                                bridge_states(p->bridge));
         transaction_add_timers(&p->transaction, p->commit, p->bridge);

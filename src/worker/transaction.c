@@ -35,6 +35,13 @@ uint32_t transaction_add_letters(struct commit *commit, struct bridge *bridge)
     return count;
 }
 
+void transaction_add_decisions(struct commit *commit, struct bridge *bridge)
+{
+    uint32_t count;
+    const struct buf *decisions = bridge_decisions(bridge, &count);
+    commit_add_commands(commit, decisions->data, decisions->len, count, "XADD :decisions");
+}
+
 static int compare_changes(const void *left, const void *right)
 {
     const struct state_change *a = left, *b = right;

@@ -20,6 +20,9 @@ void transaction_fini(struct transaction *t);
 uint32_t transaction_add_effects(struct commit *commit, struct bridge *bridge);
 uint32_t transaction_add_letters(struct commit *commit, struct bridge *bridge);
 
+/* The records of its decisions. */
+void transaction_add_decisions(struct commit *commit, struct bridge *bridge);
+
 /* HSET and HDEL for the states that changed, by rule, in commands of bounded length. */
 void transaction_add_states(struct commit *commit, const struct keys *keys,
                             const struct rulebook *book, struct states *states);

@@ -21,6 +21,7 @@ void bridge_emit(struct bridge *, uint32_t, uint32_t, const char *, size_t, cons
 void bridge_discard(struct bridge *);
 void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const char *, const char *, const char *,
                    const char *, size_t, const char *, size_t);
+void bridge_decision(struct bridge *, uint32_t, const char *, size_t, uint32_t, const char *, const char *);
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
 void bridge_note_key(struct bridge *, const char *, size_t);
@@ -118,6 +119,9 @@ local function host_of(c_functions, mark)
     cpu_us = C.bridge_cpu_us,
     letter = function(c, i, rule, version, reason, message, traceback, key, payload)
       C.bridge_letter(c, i, rule, version, reason, message, traceback, key, #key, payload, #payload)
+    end,
+    decision = function(c, i, bytes, left_out, reason, message)
+      C.bridge_decision(c, i, bytes, #bytes, left_out, reason, message)
     end,
     is_refused = function(p, R, ordinal) return C.bridge_is_refused(p.c, p.c.at_entry, R.index, ordinal) end,
     log = C.tell_line,

@@ -111,6 +111,7 @@ function firing.start(K, p, R, k)
   local key, name = ffi.string(fired.key, fired.key_len), ffi.string(fired.name, fired.name_len)
   c.at_entry = FIRED + k
   call.now = fired.entry.ms
+  if K.fires then K.fires(p, R, k) end
   local blame = fired.is_blamed ~= 0 and { reason = ffi.string(fired.reason), message = ffi.string(fired.message) } or nil
   local is_retry = fired.entry.attempts > 0
   if is_retry and not R[fired.kind == WINDOW and "on_window" or "on_timer"] then

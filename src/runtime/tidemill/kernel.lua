@@ -24,6 +24,7 @@ local pack = require "tidemill.pack"
 local shape = require "tidemill.shape"
 local step = require "tidemill.step"
 local context = require "tidemill.context"
+local decisions = require "tidemill.decisions"
 local health = require "tidemill.health"
 local limits = require "tidemill.limits"
 local memory = require "tidemill.memory"
@@ -83,15 +84,15 @@ end
 
 ---@param host table    see the head of bridge.c: decode, find, want, put, state_tokens, letter, log, clock …
 ---@param book table    what rulebook.load returned
----@param settings table  the limits: rule_ms, effects, effect_bytes, state_bytes; and notes_keys, when the effects of all rules
----are to say for which key they are
+---@param settings table  the limits: rule_ms, effects, effect_bytes, state_bytes; is_backtest (rulebook.h); and record, the share of
+---events whose decisions are recorded
 function kernel.new(host, book, settings)
   local K = setmetatable({
     host = host, call = call, mark = host.mark, rules = book.rules, sources = book.sources, lists = {}, stream_names = {},
     stream_index = {}, key_text = value.key_text, packed = pack.bytes(), pack_state = pack.state,
     vm_bytes = settings.vm_bytes, failing_count = 0, future_ms = settings.future_ms or math.huge,
     STATE_HEAD = pack.STATE_HEAD, pack_value = pack.value, string = ffi.string, unpack = unpacker(),
-    peeked = ffi.new "struct timer", clocked = {}, timed = {},
+    peeked = ffi.new "struct timer", clocked = {}, timed = {}, advance = tasks.advance,
   }, kernel)
   call.mark = K.mark
   K.read_state = state_reader(K)
@@ -131,16 +132,17 @@ function kernel.new(host, book, settings)
     if err ~= UNWIND then call.trace = K:traceback() elseif call.unwind ~= "time" then call.trace = "" end
     return err
   end
+  if (settings.record or 0) > 0 then decisions.attach(K, settings.record) end
   for index, R in ipairs(K.rules) do
     R.index, R.builders, R.asks, R.uses_state = index, {}, false, false
     R.id = R.id or index -- its states go by this one, which stays over reloads; effects and the mark by the index
     R.fed_back = 0 -- effects on streams that it reads itself
     -- A back-test writes nothing: there a shadow rule is one like the others.
-    if settings.notes_keys then R.is_shadow, R.is_shadowed = nil, nil end
+    if settings.is_backtest then R.is_shadow, R.is_shadowed = nil, nil end
     health.open(R, R.is_shadow and {} or settings) -- a shadow rule is never reported as failing
     R.limits = limits.of_rule(R.own_limits, settings)
     R.is_watched = R.is_shadow or R.is_shadowed -- shadow.lua compares what it wants
-    R.notes_keys = settings.notes_keys or R.is_watched -- its effects say for which key (a back-test's do)
+    R.notes_keys = settings.is_backtest or R.is_watched -- its effects say for which key (a back-test's do)
     if R.has_clock then K.clocked[#K.clocked + 1] = R end
     if R.on_timer then K.timed[#K.timed + 1] = R end
     if R.window then R.enter = windows.enter_of(R) end
@@ -178,7 +180,7 @@ function kernel:stream(name)
   end
   index = #self.stream_names + 1
   self.stream_names[index], self.stream_index[name] = name, index
-  self.lists[index] = step.of_list(self, rules)
+  self.lists[index] = step.of_list(self, rules, name)
   return index
 end
 
@@ -331,6 +333,7 @@ local function take_answers(self, p)
       answer = by_field
     end
     asked.task.answer, asked.task.refusal = answer, refusal
+    if asked.question.lookup then self.answered(p, asked.question.lookup, answer, refusal) end
   end
   p.questions = {}
 end
@@ -458,13 +461,24 @@ end
 
 local SHORT_RUN = 8 -- fewer events than this are run one by one (see step.of_list)
 
+-- One rule on one event, outside of the generated loops.
+local function run_rule(self, p, c, i, s, R)
+  if self.is_recorded and self.is_recorded(p, i) then return self.record_rule(p, c, i, s, R) end
+  return R.step(p, c, i, s)
+end
+
+local function blame_rule(self, p, i, R, blame)
+  if self.is_recorded and self.is_recorded(p, i) then self.open_decision(p, i, R) end
+  return self:fail_event(p, R, i, blame.reason, blame.message)
+end
+
 -- An event that stands alone in its batch, because of what happened to a worker on it: rules that are blamed fail, the others
 -- run, as many as may (p.alone: blames by rule, most; see engine.lua).
 local function run_alone(self, p, c, i, s, rules, from)
   for n = from, math.min(#rules, p.alone.most or #rules) do
     local R = rules[n]
     local blame = p.alone.blames[R.index]
-    if blame then self:fail_event(p, R, i, blame.reason, blame.message) else R.step(p, c, i, s) end
+    if blame then blame_rule(self, p, i, R, blame) else run_rule(self, p, c, i, s, R) end
     c.clock_ms = c.entries[i].clock_ms
   end
 end
@@ -508,9 +522,9 @@ local function run_some(self, p, c, i, list, from)
   is_cut, s = self:observe_event(p, i, s, clocked_of(self, p, list, only))
   if is_cut then return end
   if p.alone then return run_alone(self, p, c, i, s, only > 0 and { self.rules[only] } or list.rules, from) end
-  if only > 0 then return self.rules[only].step(p, c, i, s) end
+  if only > 0 then return run_rule(self, p, c, i, s, self.rules[only]) end
   for n = from, #list.rules do
-    list.rules[n].step(p, c, i, s)
+    run_rule(self, p, c, i, s, list.rules[n])
     c.clock_ms = c.entries[i].clock_ms
   end
 end
@@ -558,7 +572,7 @@ end
 jit.off(drive)
 
 local function reset(p)
-  p.cut_at, p.wave_due, p.wave_rule, p.is_resumed, p.conflict_at = nil, nil, nil, false, nil
+  p.cut_at, p.wave_due, p.wave_rule, p.is_resumed, p.conflict_at, p.records = nil, nil, nil, false, nil, nil
   call.payload = nil
   p.c.is_short, p.c.is_early, p.c.has_more = 0, 0, 0
   if p.is_used then
@@ -703,6 +717,7 @@ function kernel:run(p)
   if status ~= "done" then return status, 0 end
   if p.failed then count_failures(self, p) end
   if next(p.late) ~= nil then count_late(self, p) end
+  if p.records then self.write_records(p) end
   clocks.report(self, p)
   if self.shadows then shadow.settle(self, p) end
   end_clock(p)

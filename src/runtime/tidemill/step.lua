@@ -4,6 +4,7 @@
 -- Generated, because LuaJIT compiles by place in the code: one step function shared by all rules would be one trace with a
 -- guard for each rule, and slow down with every rule added. A step of its own gives each rule traces of its own, into which
 -- the rule's handler, the event's constructor and the packing of its state are inlined.
+local decisions = require "tidemill.decisions"
 local shape = require "tidemill.shape"
 
 local step = {}
@@ -174,8 +175,9 @@ end
 ---`one(p, c, i)` runs a single event, `loop(p, c, first, last)` a run of them. Two, because a loop that is mostly left after
 ---one turn, as on a quiet stream, would be given up by the JIT for good.
 ---Both end in front of an entry for which something must wait that fired (`one` is then true).
+---Only where some events are recorded (decisions.lua) it is looked which.
 ---@return { one: function, loop: function, rules: table[], clocked: table[] }  clocked: those that have a watermark
-function step.of_list(K, rules)
+function step.of_list(K, rules, stream)
   local names, steps, calls, clocked = {}, {}, {}, {}
   for n, R in ipairs(rules) do
     if R.has_clock then clocked[#clocked + 1] = R end
@@ -189,6 +191,11 @@ function step.of_list(K, rules)
   end
   if #rules > 40 then
     calls[41] = "for n = 41, #steps do steps[n](p, c, i, s) c.clock_ms = c.entries[i].clock_ms end"
+  end
+  local run = table.concat(calls, " ")
+  if K.selects then
+    run = ("local e = c.entries[i] if selects(%d, e.ms, tonumber(e.seq)) then recorded(p, c, i, s, rules) else %s end")
+      :format(decisions.seed(stream), run)
   end
   local body = ([[
   c.at_entry = i
@@ -205,10 +212,11 @@ function step.of_list(K, rules)
   end]]):format(#K.clocked > 0 and " or clock_ms >= c.next_idle_ms" or "", #clocked > 0 and "pass(p, i, clocked)" or "",
     #clocked > 0 and [[local is_cut
     is_cut, s = observe(p, i, s, clocked)
-    if is_cut then return true end]] or "", table.concat(calls, " "))
+    if is_cut then return true end]] or "", run)
   local source = ([[
-local K, steps, decode, undecodable, clock, clocked = ...
+local K, steps, decode, undecodable, clock, clocked, rules = ...
 local before, observe, pass = K.before, K.observe, K.pass
+local selects, recorded, tonumber = K.selects, K.recorded, tonumber
 local %s = unpack(steps, 1, %d)
 local function one(p, c, i)
   %s
@@ -222,7 +230,7 @@ end
 return one, loop
 ]]):format(#names > 0 and table.concat(names, ", ") or "_", #names, body, body)
   local one, loop = assert(loadstring(source, "=loop"))(K, steps, K.host.decode, K.undecodable, K.host.clock,
-    clocked)
+    clocked, rules)
   return { one = one, loop = loop, rules = rules, clocked = clocked }
 end
 

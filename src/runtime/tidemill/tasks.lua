@@ -164,9 +164,9 @@ local function advance(K, p, task)
   return unmarked(mark, coroutine.resume(task.co, mark, R.index, K.on_error, task.event, task.ctx))
 end
 
--- The same with the running time of its earlier turns. Only a task that was seen running at a tick is measured: that costs
+---The same with the running time of its earlier turns. Only a task that was seen running at a tick is measured: that costs
 -- two system calls a turn. (So a rule that asks in an endless loop is stopped, too.)
-local function advance_on_time(K, p, task)
+function tasks.advance(K, p, task)
   local mark, cpu_us = K.mark, K.host.cpu_us
   local began = task.spent_us and cpu_us()
   if began then
@@ -275,7 +275,7 @@ function tasks.run(K, p, task)
   K.host.note(c, task.entry)
   c.at_entry, c.clock_ms = task.entry, task.clock_ms
   call.task, call.rule = task, R
-  local ok, first, second = advance_on_time(K, p, task)
+  local ok, first, second = K.advance(K, p, task)
   call.task = nil
   task.ordinal, task.bytes, task.random, task.pending = call.ordinal, call.bytes, call.random, call.pending
   if ok == nil or (ok and first == ASK) then

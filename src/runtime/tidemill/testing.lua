@@ -111,7 +111,7 @@ local LIMITS = {
 }
 local LIMIT_NAMES = { "effects", "effect_kb", "event_kb", "event_depth", "event_elements", "state_kb", "rule_ms", "hard_ms",
   "load_ms", "vm_mb" }
-local OPTIONS = { "limits", "outputs", "partition", "batch_events", "cold", "start_ms", "future" }
+local OPTIONS = { "limits", "outputs", "partition", "batch_events", "cold", "start_ms", "future", "record" }
 local FUTURE = "1h"
 
 local function check_names(given, known, what)
@@ -130,6 +130,11 @@ local function with_settings(options)
   return all
 end
 
+local function check_share(record)
+  if record == nil or (type(record) == "number" and record >= 0 and record <= 1) then return end
+  misuse("testing.load: `record` is the share of events that are recorded, a number from 0 to 1; this is %s", tostring(record))
+end
+
 local function limits_of(options)
   local limits, settings = {}, testing.settings.limits or {}
   for name, default in pairs(LIMITS) do limits[name] = options.limits and options.limits[name] or settings[name] or default end
@@ -146,6 +151,7 @@ end
 ---@field cold? boolean                   forget states between batches, as an engine does that has little memory
 ---@field start_ms? number                ms of the first event's ID
 ---@field future? string|number           as in the settings file
+---@field record? number                  as in the settings file: the share of events whose decisions are kept, 0 to 1
 
 ---@class tidemill.testing.kit
 ---@field rules table[]     the loaded rules, in the order of their names
@@ -161,6 +167,7 @@ Kit.__index = Kit
 function testing.load(what, options)
   check_names(options or {}, OPTIONS, "testing.load: unknown option")
   check_names(options and options.limits or {}, LIMIT_NAMES, "testing.load: unknown limit")
+  check_share(options and options.record)
   return testing.load_files(files_of(what), options or {})
 end
 
@@ -168,7 +175,8 @@ end
 function testing.load_files(files, options)
   options = with_settings(options)
   local kit = setmetatable({
-    lines = {}, done_effects = {}, done_letters = {}, done_reasons = {}, done_shadow = {}, state_writes = 0, last_id = {},
+    lines = {}, done_effects = {}, done_letters = {}, done_reasons = {}, done_shadow = {}, done_decisions = {},
+    state_writes = 0, last_id = {},
     next_ms = options.start_ms or FIRST_MS, batch_events = options.batch_events or math.huge, answers = nil,
   }, Kit)
   local limits = limits_of(options)
@@ -194,6 +202,7 @@ function testing.load_files(files, options)
     is_input = function(name) return kit:reads(name) end,
   }
   kit.host.limits.future_ms = duration.parse(options.future or FUTURE)
+  kit.host.limits.record = options.record
   kit.kernel = kernel.new(kit.host.functions, book, kit.host.limits)
   kit.kernel.outputs = options.outputs
   kit.watch = testing_hook.of_kernel(kit.kernel, lines)
@@ -437,6 +446,11 @@ function Kit:take_batch(done)
   for _, record in ipairs(done.shadows) do
     self.done_shadow[#self.done_shadow + 1] = shadow_of(self.host, record)
   end
+  for _, one in ipairs(done.decisions) do
+    one.rules, one.bytes = self.host:decode(one.bytes), nil
+    for _, decision in ipairs(one.rules) do decision.us = nil end
+    self.done_decisions[#self.done_decisions + 1] = one
+  end
   self.state_writes = self.state_writes + done.writes
 end
 
@@ -615,6 +629,13 @@ function Kit:logs() return taken(self, "lines") end
 ---What ctx.reason was told since the last call: { rule, id, reason }.
 ---@return tidemill.testing.reason[]
 function Kit:reasons() return taken(self, "done_reasons") end
+
+---The decisions since the last call, when the option `record` is above 0, as `tidemill explain --json` has them: for each event
+---{ stream, id, rules }, and for what fired { rule, key, timer or window, id (when it was due), rules }; in `rules` for each rule
+---{ rule, version, outcome, why, reason, message, key, reasons, state, window, lookups, effects, timers }. Without the time taken,
+---which is another in every run.
+---@return table[]
+function Kit:decisions() return taken(self, "done_decisions") end
 
 local function rule_number(kit, rule)
   local number = kit.host.rule_index[rule]

@@ -108,7 +108,7 @@ end
 function Host:discard()
   local c = self.c
   for slot, before in pairs(self.changed) do set_kept(slot, before or nil) end
-  self.changed, self.letters, self.lines, self.reasons, self.shadows = {}, {}, {}, {}, {}
+  self.changed, self.letters, self.lines, self.reasons, self.shadows, self.decisions = {}, {}, {}, {}, {}, {}
   self.wants, self.requests, self.answers = {}, {}, {}
   c.effect_count, c.letter_count, c.out.len, c.is_unordered, c.clock_ms = 0, 0, 0, 0, self.first_clock
   self.timers:discard()
@@ -170,9 +170,10 @@ function Host:commit()
   local done = {
     effects = self:take_effects(), letters = in_order(self, self.letters), lines = in_order(self, self.lines),
     reasons = in_order(self, self.reasons), shadows = self.shadows, writes = writes, fired = self.c.fired_count,
+    decisions = self.decisions,
   }
   self.timers:commit()
-  self.changed, self.letters, self.lines, self.reasons, self.shadows = {}, {}, {}, {}, {}
+  self.changed, self.letters, self.lines, self.reasons, self.shadows, self.decisions = {}, {}, {}, {}, {}, {}
   self.c.effect_count, self.c.out.len = 0, 0
   return done
 end
@@ -307,6 +308,18 @@ local function functions_of(self)
     }
   end
 
+  function f.decision(c, i, rules, left_out, reason, message)
+    local item, is_fired = self:item(i), i >= entry.FIRED
+    self.decisions[#self.decisions + 1] = {
+      stream = not is_fired and item.name or nil, id = item.id, timer = item.timer, window = item.window, bytes = rules,
+      attempts = item.attempts > 0 and item.attempts or nil,
+      key = is_fired and ffi.string(c.fired[i - entry.FIRED].key, c.fired[i - entry.FIRED].key_len) or nil,
+      rule = is_fired and self.rule_names[tonumber(c.fired[i - entry.FIRED].entry.only)] or nil,
+      left_out = left_out > 0 and left_out or nil, reason = reason ~= "" and reason or nil,
+      message = message ~= "" and message or nil,
+    }
+  end
+
   -- A handler is run again from its start: what it logged so far did not happen.
   function f.redo(_, i, R)
     for _, list in ipairs { self.lines, self.reasons } do
@@ -420,9 +433,9 @@ function host.create(options)
   local c = ffi.new "struct bridge"
   local self = setmetatable({
     c = c, limits = options.limits, is_cold = options.is_cold, is_input = options.is_input, items = {},
-    shapes = {}, shape_count = 0, slots = {}, slot_of = {}, changed = {}, stored = {}, rule_index = {},
-    letters = {}, lines = {}, reasons = {}, shadows = {}, effect_keys = {}, wants = {}, requests = {}, answers = {},
-    refused = {}, first_clock = 0,
+    shapes = {}, shape_count = 0, slots = {}, slot_of = {}, changed = {}, stored = {}, rule_index = {}, rule_names = {},
+    letters = {}, lines = {}, reasons = {}, shadows = {}, decisions = {}, effect_keys = {}, wants = {}, requests = {},
+    answers = {}, refused = {}, first_clock = 0,
     time = function() return 0 end,
     event_reader = unpack_reader(c.event_tokens), state_reader = unpack_reader(c.state_tokens),
   }, Host)
@@ -430,6 +443,7 @@ function host.create(options)
   self.timers = testing_timers.create(c, #options.rules)
   for index, R in ipairs(options.rules) do
     self.stored[index], self.rule_index[R.name], self.rule_index[R.base_name] = {}, index, index
+    self.rule_names[index] = R.name
   end
   self.functions = functions_of(self)
   return self

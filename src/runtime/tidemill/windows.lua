@@ -75,6 +75,7 @@ end
 --   enter(K, c, R, record, key, time, watermark)    true: record.table is the window's; false: late; nil: something is not here
 --   value(record, table)                            what is packed; nil: nothing is kept
 --   store(K, c, R, record, key)                     after the value was put: the index; when it is due, if that is new
+--   describe(R, record, time, kept)                 start, stop, and the table that was kept before
 -- and for closing:
 --   want_close(K, c, R, key, name, due)
 --   read(K, c, R, key, name, span)                  the tables of the window, to be merged; nil: nothing is there
@@ -103,6 +104,8 @@ function tumbling.value(_, t) return t end
 function tumbling.store(K, c, R, record, key)
   if record.is_new then return schedule(K, c, R, key, text_of(record.start), record.due) end
 end
+
+function tumbling.describe(_, record, _, t) return record.start, record.due, t end
 
 function tumbling.want_close(K, c, R, key, name) return is_missing(K, c, R, name .. ":" .. key) end
 
@@ -143,6 +146,11 @@ function sliding.enter(K, c, R, record, key, time, watermark)
 end
 
 sliding.value = tumbling.value
+
+function sliding.describe(R, _, time, t)
+  local pane = time - time % R.window.step
+  return pane, pane + R.window.step, t
+end
 
 local FIRST_PANE = 3 -- of a head
 
@@ -248,6 +256,14 @@ end
 
 function session.store(K, c, R, record, key) return schedule(K, c, R, key, "session", first_stop(record.list)) end
 
+function session.describe(_, record, _, all)
+  local own, list = record.own, {}
+  for n = 1, #(all or {}) do
+    if all[n][1] < own[2] and own[1] < all[n][2] then list[#list + 1] = all[n][3] end
+  end
+  return own[1], own[2], list[2] and list or list[1]
+end
+
 session.want_close = session.want
 
 -- The session that ends at `due`, and the others.
@@ -294,6 +310,8 @@ end
 
 function count.store() end
 
+function count.describe(_, record, _, t) return record.value[2], record.value[3], t and t[4] end
+
 -- ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ---How a rule's events find their window (see `enter` above).
@@ -330,6 +348,14 @@ function windows.run_event(K, c, task, event, ctx)
   end
   task.record = record
   return windows.run_in(R, record, event, ctx)
+end
+
+---Where an event at `time` went, for people: { kind, start, stop, before }, `before` what is kept of it: of the pane, where a
+---window slides; of the sessions that have become one, an array when there were several.
+function windows.describe(K, c, R, record, time)
+  local kind = R.window.kind
+  local start, stop, before = KINDS[kind].describe(R, record, time, kept(K, c, record.slot))
+  return { kind = kind, start = start, stop = stop, before = before }
 end
 
 ---Packs what the handler left in ctx.window. `bytes` false: nothing is kept.

@@ -1,0 +1,363 @@
+-- decisions.lua: why rules did what they did, for the share of events that is recorded (setting `record`; `tidemill explain`).
+--
+--   event ──> is it recorded? ──no──> its rules, as ever
+--                  └──yes──> its rules, each with a decision open ──> the batch is done ──> one record: decision_pack.lua
+--
+-- A decision is filled in by what the kernel does anyway: `attach` puts itself around those of its functions that know
+-- something worth keeping (fail_event, save_state, keep …).
+--
+-- Promises:
+-- (1) With share 0 nothing is attached: not a test of this runs anywhere.
+-- (2) Which events are recorded follows from stream and ID alone, and which timers and windows from what they are and when they
+--     are due: so it is the same after a retry, in a replay, and on every worker.
+-- (3) What is kept belongs to the try that counts. The records of a batch go with the batch (kernel.lua: reset), and a decision
+--     begins anew whenever its rule is called from the start.
+-- (4) A rule cannot change what was kept: of what it may hold in its hands, the bytes are taken at once.
+-- (5) What is kept of a batch is bounded. Beyond that, values are left out, and the record says so.
+local bit = require "bit"
+local call = require "tidemill.call"
+local entry = require "tidemill.entry"
+local ffi = require "tidemill.cdef"
+local pack = require "tidemill.pack"
+local decision_pack = require "tidemill.decision_pack"
+local pairs = require("tidemill.each").pairs
+local shape = require "tidemill.shape"
+local windows = require "tidemill.windows"
+
+local decisions = {}
+
+local FIRED = entry.FIRED
+local KEPT_MOST = 8388608 -- bytes that are kept of one batch (5)
+local WORD = 4294967296
+
+-- ── which ones ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+local bxor, lshift, rshift, rol, tobit = bit.bxor, bit.lshift, bit.rshift, bit.rol, bit.tobit
+
+-- Robert Jenkins' hash of 32 bits. Of adding and shifting only, which is what LuaJIT can do in 32 bits.
+local function mixed(a)
+  a = tobit(tobit(a + 0x7ed55d16) + lshift(a, 12))
+  a = bxor(bxor(a, 0xc761c23c), rshift(a, 19))
+  a = tobit(tobit(a + 0x165667b1) + lshift(a, 5))
+  a = bxor(tobit(a + 0xd3a2646c), lshift(a, 9))
+  a = tobit(tobit(a + 0xfd7046c5) + lshift(a, 3))
+  return bxor(bxor(a, 0xb55a4f09), rshift(a, 16))
+end
+
+---Where the hash of the IDs of a stream (or the due times of a rule) begins.
+function decisions.seed(name)
+  local h = 0
+  for n = 1, #name do h = mixed(tobit(h + name:byte(n))) end
+  return h
+end
+
+-- Is it recorded? `ms` and `seq` of an ID, as doubles of any size.
+local function selector(share)
+  local threshold = share * WORD
+  return function(seed, ms, seq)
+    local low = ms % WORD
+    local h = mixed(bxor(seed, tobit(low)))
+    h = mixed(bxor(h, tobit((ms - low) / WORD % WORD), rol(tobit(seq % WORD), 16)))
+    return h % WORD < threshold
+  end
+end
+
+-- ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- By the number of its entry, and a half: tables with scattered whole numbers are not compiled.
+local function decision_of(p, i, R)
+  local records = p.records
+  local record = records and records.by_entry[i + 0.5]
+  return record and record.by_rule[R]
+end
+
+-- The records of a batch are listed in the order in which they began: that of the batch.
+local function record_of(p, i)
+  local records = p.records
+  if not records then
+    records = { by_entry = {}, list = {} }
+    p.records, p.record_bytes = records, 0
+  end
+  local record = records.by_entry[i + 0.5]
+  if not record then
+    record = { entry = i, by_rule = {}, list = {} }
+    records.by_entry[i + 0.5] = record
+    records.list[#records.list + 1] = record
+  end
+  return record
+end
+
+-- A decision of nothing yet, in the place of an earlier try's (3). They are
+-- listed in the order of the rules.
+local function open(p, i, R)
+  local record = record_of(p, i)
+  local d, before = { rule = R }, record.by_rule[R]
+  record.by_rule[R] = d
+  if before then
+    for n, one in ipairs(record.list) do
+      if one == before then record.list[n] = d end
+    end
+  else
+    record.list[#record.list + 1] = d
+  end
+  return d
+end
+
+-- Its rule is called from the start once more (3).
+local function begin_anew(d)
+  d.reasons, d.reason_count, d.lookups, d.lookup_count, d.timers, d.window, d.state = nil, nil, nil, nil, nil, nil, nil
+  d.outcome, d.is_late = nil, nil
+end
+
+-- ── keeping ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- A value's bytes, or a note of how many they were (4) (5).
+local function kept(p, bytes)
+  p.record_bytes = p.record_bytes + #bytes
+  if #bytes > decision_pack.VALUE_MOST or p.record_bytes > KEPT_MOST then return { size = #bytes } end
+  return { bytes = bytes }
+end
+
+local function kept_value(p, v)
+  local bytes, why = pack.string(v)
+  if bytes then return kept(p, bytes) end
+  return { fault = why }
+end
+
+-- What a slot holds at the clock of the event; nil: no state.
+local function kept_state(p, slot)
+  if slot.len == 0 or (slot.expiry_ms ~= 0 and slot.expiry_ms <= p.c.clock_ms) then return nil end
+  return kept(p, ffi.string(slot.bytes + slot.head, slot.len - slot.head))
+end
+
+local function state_before(p, slot)
+  local before = kept_state(p, slot)
+  return { before = before, version = before and slot.version or nil }
+end
+
+local function add(d, name, count, item)
+  local n = (d[count] or 0) + 1
+  d[count] = n
+  if n > decision_pack.LIST_MOST then return end
+  if n == 1 then d[name] = {} end
+  d[name][n] = item
+end
+
+local function pending_timers(p, pending)
+  local list = {}
+  for n = 1, math.min(pending and pending.count or 0, decision_pack.LIST_MOST) do
+    local due, payload = pending.dues[n], pending.payloads[n]
+    list[n] = { name = pending.names[n], due = due >= 0 and due or nil, payload = payload and kept(p, payload) or nil }
+  end
+  return list[1] and list, pending and pending.count
+end
+
+-- ── why an event was passed over ────────────────────────────────────────────────────────────────────────────────────────
+
+local function shown(v)
+  if type(v) == "string" then return '"' .. v .. '"' end
+  return type(v) == "table" and "a table" or tostring(v)
+end
+
+-- "add" or "pay"
+local function shown_set(allowed)
+  local texts = {}
+  for v in pairs(allowed) do texts[#texts + 1] = shown(v) end
+  table.sort(texts)
+  local last = table.remove(texts)
+  return #texts > 0 and table.concat(texts, ", ") .. " or " .. last or last
+end
+
+-- The event's tokens are still there.
+local function why_not(K, p, R)
+  if R.filter then
+    local event = shape.build(p.c.event_tokens.list, 0)
+    for _, condition in ipairs(R.filter) do
+      local name, v = condition[1], event[condition[1]]
+      if v == nil then return ("the event has no field '%s', which `when` asks for"):format(name) end
+      if not condition[2][v] then
+        condition.text = condition.text or (", and `when` asks for %s"):format(shown_set(condition[2]))
+        return name .. " is " .. shown(v) .. condition.text
+      end
+    end
+  end
+  return K.WHEN_SAYS_NO
+end
+
+-- ── around the kernel's functions ───────────────────────────────────────────────────────────────────────────────────────
+
+-- What a decision says of a handler that failed: nothing of what it did was kept.
+local function fail(K, p, d, reason, message, traceback, key)
+  local R, c = d.rule, p.c
+  d.outcome, d.reason, d.message, d.traceback = "failed", reason, message, traceback
+  d.key, d.is_skipped = key or d.key, R.on_error == "skip" or nil
+  d.timers, d.timer_count, d.window = nil, nil, nil
+  if R.uses_state and key and not d.state then
+    local slot = K.host.find(c, R.id, key, #key)
+    if slot ~= nil then d.state = state_before(p, slot) end
+  end
+  if d.state then d.state.is_undone, d.state.after = true, nil end
+  if d.began and not d.is_task then d.us = K.cpu_us() - d.began end
+end
+
+local function wrap_failing(K)
+  local fail_event, tell_late, undecodable = K.fail_event, K.tell_late, K.undecodable_entry
+  function K:fail_event(p, R, i, reason, message, traceback, key, task)
+    local d = decision_of(p, i, R)
+    self.mark.rule = 0
+    if d then fail(self, p, d, reason, message, traceback, key) end
+    return (fail_event(self, p, R, i, reason, message, traceback, key, task))
+  end
+  function K:tell_late(p, R, i, key, time, watermark)
+    local d = decision_of(p, i, R)
+    if d then
+      d.key, d.is_late, d.late_ms = key, true, watermark - time
+      if not R.on_late then d.outcome = "late" end
+    end
+    return tell_late(self, p, R, i, key, time, watermark)
+  end
+  function K:undecodable_entry(p, i)
+    if self.is_recorded(p, i) then
+      local record = record_of(p, i)
+      record.reason, record.message = p.c.is_future ~= 0 and "future" or "decode", ffi.string(p.c.fault)
+    end
+    return undecodable(self, p, i)
+  end
+end
+
+-- What is kept here is not the rule's doing: neither its time nor its memory pays for it.
+local function wrap_keeping(K)
+  local save_state, keep = K.save_state, K.keep
+  function K:save_state(p, c, R, slot, ctx, i, key, task)
+    local d = decision_of(p, i, R)
+    if not d then return (save_state(self, p, c, R, slot, ctx, i, key, task)) end
+    self.mark.rule = 0
+    d.state, d.key = state_before(p, slot), key
+    self.mark.rule = R.index
+    if save_state(self, p, c, R, slot, ctx, i, key, task) then return true end
+    self.mark.rule = 0
+    d.state.after = kept_state(p, slot)
+  end
+  function K:keep(p, c, R, slot, record, ctx, i, key, task)
+    local d = decision_of(p, i, R)
+    if not d then return (keep(self, p, c, R, slot, record, ctx, i, key, task)) end
+    self.mark.rule = 0
+    local timers, timer_count = pending_timers(p, call.pending)
+    local window = record and windows.describe(self, c, R, record, call.now)
+    if window then
+      window.before = window.before and kept_value(p, window.before)
+      window.after = kept_value(p, rawget(ctx, "window"))
+    end
+    self.mark.rule = R.index
+    if keep(self, p, c, R, slot, record, ctx, i, key, task) then return true end
+    d.timers, d.timer_count, d.window, d.key, d.outcome = timers, timer_count, window, key, "ran"
+    if d.began and not d.is_task then d.us = self.cpu_us() - d.began end
+    return false
+  end
+end
+
+local function wrap_asking(K)
+  local ask, host_reason, host_refused = K.ask, K.host.reason, K.host.is_refused
+  function K:ask(p, task, question)
+    local d = decision_of(p, task.entry, task.rule)
+    if d then
+      question.lookup = { command = question.argv or { "ctx.timer.get", question.timer } }
+      add(d, "lookups", "lookup_count", question.lookup)
+    end
+    return ask(self, p, task, question)
+  end
+  K.answered = function(p, lookup, answer, refusal)
+    lookup.refusal = refusal
+    if refusal == nil then lookup.answer = kept_value(p, answer) end
+  end
+  K.host.reason = function(R, text)
+    local p = call.partition
+    local d = decision_of(p, p.c.at_entry, R)
+    if d then add(d, "reasons", "reason_count", decision_pack.cut(text)) end
+    if host_reason then return host_reason(R, text) end
+  end
+  K.host.is_refused = function(p, R, ordinal)
+    local is_refused = host_refused(p, R, ordinal)
+    local d = is_refused and decision_of(p, p.c.at_entry, R)
+    if d then d.refused = (d.refused or 0) + 1 end
+    return is_refused
+  end
+end
+
+-- A turn of a task: its first, or behind an answer.
+local function wrap_turns(K)
+  local advance = K.advance
+  local function over(p, task, d, began, ...)
+    d.us = d.us + K.cpu_us() - began
+    if task.span then -- only now it is known what sessions and sliding windows began with
+      local fired = p.c.fired[task.entry - FIRED]
+      fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
+    end
+    return ...
+  end
+  K.advance = function(_, p, task)
+    local d = decision_of(p, task.entry, task.rule)
+    if not d then return advance(K, p, task) end
+    if not task.co then begin_anew(d) end
+    if not d.is_task then d.is_task, d.us = true, 0 end
+    d.key = task.key
+    return over(p, task, d, K.cpu_us(), advance(K, p, task))
+  end
+end
+
+---Makes a new kernel record `share` of the events: above 0, up to 1. Before the steps of its rules are made.
+---Then K has `selects`, for the loops of step.lua, and:
+---  is_recorded(p, i)             an entry of a stream
+---  record_rule(p, c, i, s, R)    as R.step, of a recorded event
+---  recorded(p, c, i, s, rules)   all of a list
+---  fires(p, R, k)                c.fired[k] is about to run
+---  open_decision(p, i, R)        of a rule that fails without being called
+---  write_records(p)              the batch is done
+function decisions.attach(K, share)
+  local selects, seeds = selector(share), {}
+  K.selects, K.cpu_us = selects, K.host.cpu_us or function() return 0 end
+  K.WHEN_SAYS_NO = "its function `when` said no"
+  K.open_decision = open
+  for _, R in ipairs(K.rules) do seeds[R.name] = decisions.seed(R.name) end
+
+  K.is_recorded = function(p, i)
+    local e = entry.at(p.c, i)
+    local name = K.stream_names[e.stream]
+    seeds[e.stream] = seeds[e.stream] or decisions.seed(name)
+    return selects(seeds[e.stream], e.ms, tonumber(e.seq))
+  end
+
+  K.record_rule = function(p, c, i, s, R)
+    local d, passed = open(p, i, R), R.passed
+    d.began = K.cpu_us()
+    R.step(p, c, i, s)
+    if not d.is_task then d.us = K.cpu_us() - d.began end
+    d.key = d.key or call.key
+    if d.outcome then return end
+    if R.passed > passed then
+      d.outcome = "ran"
+    elseif call.key == nil then
+      d.outcome, d.why = "filtered", why_not(K, p, R)
+    end
+  end
+
+  K.recorded = function(p, c, i, s, rules)
+    for n = 1, #rules do
+      K.record_rule(p, c, i, s, rules[n])
+      c.clock_ms = c.entries[i].clock_ms
+    end
+  end
+
+  K.fires = function(p, R, k)
+    local e = p.c.fired[k].entry
+    if selects(seeds[R.name], e.ms, tonumber(e.seq)) then open(p, FIRED + k, R).began = K.cpu_us() end
+  end
+
+  K.write_records = function(p) return decision_pack.write(K, p) end
+  wrap_failing(K)
+  wrap_keeping(K)
+  wrap_asking(K)
+  wrap_turns(K)
+end
+
+return decisions
