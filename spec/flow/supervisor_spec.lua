@@ -288,6 +288,7 @@ describe("a supervisor", function()
     e:wait_owner "2"
     local workers = e:wait_workers(2)
     tree.send(workers[1], "STOP")
+    e:wait_equal("T", function() return tree.state(workers[1]) end, 5, "a stopped worker")
     local s = e:status()
     assert.same({ false, true }, { s.workers[1].responding, s.workers[2].responding })
     assert.same({ 1, 2 }, { #s.partitions, #s.rules })

@@ -99,11 +99,11 @@ describe("a timer", function()
       start(teller())
       local first_ms = put { k = "x", n = 1, ops = { { "set", "t", 2000, "first" }, { "set", "late", 3000, "early" },
         { "set", "t", 4000 } } }
-      local second_ms = put { k = "x", n = 2, ops = { { "set", "t", 100 }, { "set", "late", 300 } } }
+      local second_ms = put { k = "x", n = 2, ops = { { "set", "t", 900 }, { "set", "late", 1100 } } }
       put { k = "y", n = 3, ops = { { "set", "t", 1 } } }
       local list = fired(3)
       assert.same({ "y", "x", "x" }, { list[1].key, list[2].key, list[3].key })
-      assert.same({ second_ms + 100, second_ms + 300 }, { list[2].now, list[3].now })
+      assert.same({ second_ms + 900, second_ms + 1100 }, { list[2].now, list[3].now })
       assert.is_true(list[2].payload == nil and list[3].payload == nil)
       assert.is_true(first_ms <= second_ms)
       none_left()
