@@ -624,13 +624,25 @@ return {
       return ("%s:%d: %s"):format(book.warnings[1].file, book.warnings[1].line, book.warnings[1].message)
     end
     local shadow = 'return { mode = "shadow",\nshadow_of = "pricin", ' .. WHOLE .. " }"
-    assert.equal("a.lua:2: `shadow_of`: there is no rule 'pricin'; did you mean `pricing`?; nothing is compared",
+    assert.equal("a.lua:2: `shadow_of`: there is no rule 'pricin', so nothing is compared; did you mean `pricing`?",
       warning { ["a.lua"] = shadow, ["pricing.lua"] = RULE })
-    assert.equal("a.lua:2: `shadow_of`: there is no rule 'pricin'; nothing is compared", warning { ["a.lua"] = shadow })
-    assert.equal("a.lua:2: `shadow_of`: rule 'pricin' is in shadow mode itself; nothing is compared",
+    assert.equal("a.lua:2: `shadow_of`: there is no rule 'pricin', so nothing is compared", warning { ["a.lua"] = shadow })
+    assert.equal("a.lua:2: `shadow_of`: rule 'pricin' is in shadow mode itself, so nothing is compared",
       warning { ["a.lua"] = shadow, ["pricin.lua"] = 'return { mode = "shadow", ' .. WHOLE .. " }" })
     -- A mistake may be why it is not there.
     assert.same({}, load({ ["a.lua"] = shadow, ["pricin.lua"] = "return 5" }).warnings)
+  end)
+
+  it("tells of mistakes on one line from left to right, whatever the order of their fields", function()
+    local names, fields = {}, {}
+    for n = 10, 40 do
+      names[#names + 1] = "f" .. n
+      fields[#fields + 1] = ("f%d = 'nosuch'"):format(n)
+    end
+    local book = load { ["a.lua"] = "return { event = { " .. table.concat(fields, ", ") .. " }, " .. WHOLE .. " }" }
+    local seen = {}
+    for n, found in ipairs(book.problems) do seen[n] = found.message:match "`event%.(f%d+)`" end
+    assert.same(names, seen)
   end)
 
   it("has one rule of a name, whatever its mode", function()

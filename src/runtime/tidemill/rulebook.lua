@@ -547,12 +547,12 @@ end
 
 -- Why `shadow_of` names no rule that could be replaced.
 local function unpaired(R, rules, of)
-  if of then return ("rule '%s' is in shadow mode itself"):format(R.shadow_of) end
+  if of then return ("rule '%s' is in shadow mode itself, so nothing is compared"):format(R.shadow_of) end
   local live = {}
   for _, other in ipairs(rules) do
     if not other.is_shadow then live[#live + 1] = other.base_name end
   end
-  return ("there is no rule '%s'%s"):format(R.shadow_of, #live > 0 and nearest.hint(R.shadow_of, live) or "")
+  return ("there is no rule '%s', so nothing is compared%s"):format(R.shadow_of, #live > 0 and nearest.hint(R.shadow_of, live) or "")
 end
 
 -- Gives each shadow rule the one that it would replace. One that is not there is no problem but a warning: a file that leaves
@@ -563,7 +563,7 @@ local function pair_shadows(loader, rules, by_name)
     if of and not of.is_shadow then
       R.replaces, of.is_shadowed = of, true
     elseif R.shadow_of and #loader.problems == 0 then
-      local message = ("`shadow_of`: %s; nothing is compared"):format(unpaired(R, rules, of))
+      local message = ("`shadow_of`: %s"):format(unpaired(R, rules, of))
       local warning = located(R.shadow_file, place_of(R.shadow_file, "shadow_of"), message)
       warning.unit = R.file
       loader.warnings[#loader.warnings + 1] = warning
@@ -750,10 +750,8 @@ function rulebook.load(files, options)
   end
   table.sort(rules, function(a, b) return a.name < b.name end)
   pair_shadows(loader, rules, by_name)
-  table.sort(loader.problems, function(a, b)
-    if a.file ~= b.file then return a.file < b.file end
-    return a.line < b.line
-  end)  return { rules = rules, problems = loader.problems, warnings = loader.warnings, sources = sources }
+  table.sort(loader.problems, stands_before)
+  return { rules = rules, problems = loader.problems, warnings = loader.warnings, sources = sources }
 end
 
 return rulebook
