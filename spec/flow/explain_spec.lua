@@ -132,6 +132,43 @@ loyalty VERSION failed: error (a dead letter), N µs
     assert.is_nil(page:find("Other rules", 1, true))
   end)
 
+  it("shows what has changed inside of a value that does not fit a line", function()
+    local deep = [[
+local filled = {}
+for n = 1, 200 do filled[n] = 1000 end
+ctx.state.list = ctx.state.list or filled
+ctx.state.deep = ctx.state.deep or { pad = ("x"):rep(200), inner = { count = 0 } }
+ctx.state.list[150] = event.n
+ctx.state.deep.inner.count = event.n
+if event.n == 7 then for n = 1, 200 do ctx.state.list[n] = n end end]]
+    add("1000-0", { n = 5 })
+    add("1000-1", { n = 6 })
+    add("1000-2", { n = 7 })
+    start({ ["deep.lua"] = engine.rule(deep) }, { record = 1 })
+    e:wait_position("orders", "1000-2")
+    e:wait_done()
+    local page = explained("orders", "1000-1")
+    assert.is_truthy(page:find("  state      list[150]: 5 -> 6\n", 1, true), page)
+    assert.is_truthy(page:find("  state      deep.inner: {\"count\":5} -> {\"count\":6}\n", 1, true), page)
+    -- Too many: as a whole.
+    page = explained("orders", "1000-2")
+    assert.is_truthy(page:find("  state      list: [1000,", 1, true), page)
+  end)
+
+  it("knows that a shadow rule leaves no dead letter", function()
+    add("1000-0", { type = "purchase" })
+    start({ ["a.lua"] = engine.rule [[error "no"]], ["b.lua"] = engine.rule([[error "no"]], 'stream = "orders", mode = "shadow"') },
+      { record = 1 })
+    e:wait_position("orders", "1000-0")
+    e:wait_done()
+    local page = steady(explained("orders", "1000-0"))
+    assert.is_truthy(page:find("\na VERSION failed: error (a dead letter), N µs\n", 1, true), page)
+    assert.matches("\nshadow:b %x+ failed: error %(in shadow mode: no dead letter%), N µs\n", page)
+    local _, code, err = explain("--rule", "b")
+    assert.equal(1, code)
+    assert.is_truthy(err:find("(in shadow mode the rule is shadow:b)", 1, true), err)
+  end)
+
   it("prints a record as one JSON object", function()
     shop()
     local record = json.decode(explained("orders", "1000-1", "--json"))
@@ -177,6 +214,7 @@ loyalty VERSION failed: error (a dead letter), N µs
     e:wait_position("orders", id)
     e:wait_done()
     assert.is_truthy(refused("orders", "1000-0"):find "the first that is kept was made on 20%d%d%-.*; record_maxlen")
+    assert.is_truthy(refused("orders", "999-0"):find("and the stream orders has no such entry; the first record that is kept was", 1, true))
     local later = ("%.0f-5"):format(tonumber(id:match "^%d+") + 60000)
     assert.is_truthy(refused("orders", later):find("and the stream orders has no such entry", 1, true))
     assert.is_truthy(refused("orders", id, "--rule", "none"):find("look at all of it without --rule and --key", 1, true))

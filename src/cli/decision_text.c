@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_WIDTH = 10, VALUE_COLUMNS = 160 };
+enum { NAME_WIDTH = 10, VALUE_COLUMNS = 160, ELEMENTS_MOST = 20 };
 
 struct page {
     const struct decision_show *show;
@@ -102,15 +102,6 @@ static void put_kept(struct page *p, struct slice map, const char *name)
 
 /* -- What has changed -- */
 
-static void put_name(struct page *p, struct slice key)
-{
-    struct slice text = slice_text(key);
-    if (text.len > 0)
-        put_text(p, text);
-    else
-        put_value(p, key);
-}
-
 static struct slice find_key(struct slice map, struct slice wanted)
 {
     struct slice items, key, value;
@@ -130,11 +121,41 @@ static void put_side(struct page *p, struct slice value)
         put_value(p, value);
 }
 
-static void put_change(struct page *p, const char *name, struct slice key, struct slice before,
-                       struct slice after)
+static bool is_map(struct slice value)
 {
+    struct slice items;
+    uint32_t count;
+    return slice_open_map(value, &items, &count);
+}
+
+static bool fits_line(struct slice value)
+{
+    struct buf json = {0};
+    decision_append_value(value, &json);
+    bool fits = cut_at(json.data, json.len, false) == json.len;
+    buf_fini(&json);
+    return fits;
+}
+
+static void put_changes(struct page *p, const char *name, const struct buf *path,
+                        struct slice before, struct slice after);
+static bool put_elements(struct page *p, const char *name, const struct buf *path,
+                         struct slice before, struct slice after);
+
+/* One that does not fit a line looks the same before and after where it is cut: then what has
+ * changed inside of it is shown. */
+static void put_change(struct page *p, const char *name, const struct buf *path,
+                       struct slice before, struct slice after)
+{
+    bool is_long = before.len > 0 && after.len > 0 && !(fits_line(before) && fits_line(after));
+    if (is_long && is_map(before) && is_map(after)) {
+        put_changes(p, name, path, before, after);
+        return;
+    }
+    if (is_long && put_elements(p, name, path, before, after))
+        return;
     begin_line(p, name);
-    put_name(p, key);
+    put_text(p, (struct slice){path->data, path->len});
     buf_append_text(p->out, ": ");
     put_side(p, before);
     buf_append_text(p->out, " -> ");
@@ -142,8 +163,26 @@ static void put_change(struct page *p, const char *name, struct slice key, struc
     end_line(p);
 }
 
-/* The fields of `map` that the other side has not, or not the same. */
-static void put_changes(struct page *p, const char *name, struct slice before, struct slice after)
+static void put_field_change(struct page *p, const char *name, const struct buf *path,
+                             struct slice key, struct slice before, struct slice after)
+{
+    struct buf inner = {0};
+    struct slice text = slice_text(key);
+    if (path->len > 0) {
+        buf_append(&inner, path->data, path->len);
+        buf_append_text(&inner, ".");
+    }
+    if (text.len > 0)
+        buf_append(&inner, text.bytes, text.len);
+    else
+        decision_append_value(key, &inner);
+    put_change(p, name, &inner, before, after);
+    buf_fini(&inner);
+}
+
+/* The fields of a map that the other side has not, or not the same. */
+static void put_changes(struct page *p, const char *name, const struct buf *path,
+                        struct slice before, struct slice after)
 {
     struct slice items, key, value;
     uint32_t count;
@@ -151,19 +190,63 @@ static void put_changes(struct page *p, const char *name, struct slice before, s
         while (count-- > 0 && slice_next(&items, &key) && slice_next(&items, &value)) {
             struct slice now = find_key(after, key);
             if (!slice_is_same(value, now))
-                put_change(p, name, key, value, now);
+                put_field_change(p, name, path, key, value, now);
         }
     if (slice_open_map(after, &items, &count))
         while (count-- > 0 && slice_next(&items, &key) && slice_next(&items, &value))
             if (find_key(before, key).len == 0)
-                put_change(p, name, key, (struct slice){0}, value);
+                put_field_change(p, name, path, key, (struct slice){0}, value);
 }
 
-static bool is_map(struct slice value)
+/* Two arrays side by side; past the end of one its elements are empty. */
+struct pairs {
+    struct slice before, after; /* what is left of each */
+    uint32_t count;             /* of the longer one */
+};
+
+static bool open_pairs(struct pairs *two, struct slice before, struct slice after)
 {
-    struct slice items;
-    uint32_t count;
-    return slice_open_map(value, &items, &count);
+    uint32_t after_count;
+    if (!slice_open_array(before, &two->before, &two->count) ||
+        !slice_open_array(after, &two->after, &after_count))
+        return false;
+    two->count = after_count > two->count ? after_count : two->count;
+    return true;
+}
+
+/* True: they differ. */
+static bool next_pair(struct pairs *two, struct slice *before, struct slice *after)
+{
+    *before = *after = (struct slice){0};
+    (void)slice_next(&two->before, before);
+    (void)slice_next(&two->after, after);
+    return !slice_is_same(*before, *after);
+}
+
+/* The elements that differ, counted from 1 as Lua does. False: they are no arrays, or too many do
+ * (one that was put in at the front has moved all others). */
+static bool put_elements(struct page *p, const char *name, const struct buf *path,
+                         struct slice before, struct slice after)
+{
+    struct pairs two;
+    struct slice was, is;
+    uint32_t different = 0;
+    if (!open_pairs(&two, before, after))
+        return false;
+    for (uint32_t i = 0; i < two.count; i++)
+        different += next_pair(&two, &was, &is);
+    if (different > ELEMENTS_MOST)
+        return false;
+    (void)open_pairs(&two, before, after);
+    for (uint32_t i = 1; i <= two.count; i++) {
+        if (!next_pair(&two, &was, &is))
+            continue;
+        struct buf inner = {0};
+        buf_printf(&inner, "%.*s[%" PRIu32 "]", (int)path->len, path->data, i);
+        put_change(p, name, &inner, was, is);
+        buf_fini(&inner);
+    }
+    return true;
 }
 
 /* A map with before and after, of which each may be nil. */
@@ -174,7 +257,7 @@ static void put_difference(struct page *p, const char *name, struct slice map)
                     (is_map(after) || slice_is_nil(after));
     bool is_same = before.len > 0 && slice_is_same(before, after);
     if (are_maps && !is_same && !p->show->is_full) {
-        put_changes(p, name, before, after);
+        put_changes(p, name, &(struct buf){0}, before, after);
         return;
     }
     begin_line(p, name);
@@ -334,6 +417,16 @@ static bool is_outcome(struct slice decision, const char *outcome)
     return text.len == strlen(outcome) && memcmp(text.bytes, outcome, text.len) == 0;
 }
 
+/* What has become of an event on which a rule failed. */
+static const char *fate_of(struct slice decision)
+{
+    static const char shadow[] = "shadow:";
+    struct slice rule = slice_text(slice_find(decision, "rule"));
+    if (rule.len > sizeof shadow - 1 && memcmp(rule.bytes, shadow, sizeof shadow - 1) == 0)
+        return " (in shadow mode: no dead letter)";
+    return " (a dead letter)";
+}
+
 static void put_verdict(struct page *p, struct slice decision)
 {
     if (is_outcome(decision, "filtered")) {
@@ -343,9 +436,10 @@ static void put_verdict(struct page *p, struct slice decision)
         buf_append_text(p->out, "failed: ");
         put_text(p, slice_text(slice_find(decision, "reason")));
         bool is_skipped = slice_find(decision, "skipped").len > 0;
-        buf_append_text(p->out, is_skipped ? " (skipped, by its on_error)" : " (a dead letter)");
+        buf_append_text(p->out, is_skipped ? " (skipped, by its on_error)" : fate_of(decision));
     } else if (is_outcome(decision, "late")) {
-        buf_append_text(p->out, "was given it too late: its windows had closed (a dead letter)");
+        buf_append_text(p->out, "was given it too late: its windows had closed");
+        buf_append_text(p->out, fate_of(decision));
     } else {
         bool is_late = slice_find(decision, "late_ms").len > 0;
         buf_append_text(p->out, is_late ? "ran on_late" : "ran");

@@ -192,15 +192,16 @@ static int explain_nothing(struct explain *e, struct error *error)
                          "there is no record of %s %llu-%llu with such a decision; look at all of "
                          "it without --rule and --key",
                          e->stream, e->ms, e->sequence);
+    if (!has)
+        return error_set(error, ERROR_REPLY,
+                         "there is no record of %s %llu-%llu, and the stream %s has no such entry; "
+                         "the first record that is kept was made on %s",
+                         e->stream, e->ms, e->sequence, e->stream, first);
     if (e->ms < first_ms)
         return error_set(error, ERROR_REPLY,
                          "there is no record of %s %llu-%llu: the first that is kept was made on "
                          "%s; record_maxlen says how many are kept",
                          e->stream, e->ms, e->sequence, first);
-    if (!has)
-        return error_set(error, ERROR_REPLY,
-                         "there is no record of %s %llu-%llu, and the stream %s has no such entry",
-                         e->stream, e->ms, e->sequence, e->stream);
     return error_set(error, ERROR_REPLY,
                      "there is no record of %s %llu-%llu, though the entry is there: it is not "
                      "among the share that is recorded (the setting record), no rule reads the "
@@ -284,6 +285,11 @@ static int tell_none(struct explain *e, struct error *error)
         return code;
     if (!is_some)
         return explain_nothing(e, error);
+    if (e->show.rule != NULL && strchr(e->show.rule, ':') == NULL)
+        return error_set(error, ERROR_REPLY,
+                         "no record that is kept has such a decision (in shadow mode the rule is "
+                         "shadow:%s)",
+                         e->show.rule);
     return error_set(error, ERROR_REPLY, "no record that is kept has such a decision");
 }
 
