@@ -109,6 +109,44 @@ describe("tidemill replay", function()
       :format(folder), r.err)
   end)
 
+  it("takes the time of an event that says no ID as it is, though the ID that it gets is older", function()
+    with(engine.rule([[ctx.emit("out", { now = ctx.now })]], 'stream = "orders", time = "at"'))
+    local at = 1795884088254
+    local r = file(('{"at":%.0f}\n'):format(at), "--stream", "orders")
+    assert.same({ {}, at }, { r:letters(), r:emitted("out")[1].now })
+    -- An ID of its own is when it was added.
+    r = file(('{"id":"1700000000000-0","event":{"at":%.0f}}\n'):format(at), "--stream", "orders")
+    assert.equal("future", r:lines()[1].letter.reason)
+  end)
+
+  it("says so when there was nothing to run over", function()
+    server = redis.start()
+    local function told(...)
+      local r = replay.run { folder = folder, server = server, code = 0, arguments = { ... } }
+      assert.equal("", r.out)
+      return r.err
+    end
+    with(engine.rule("", 'stream = "log:*"'))
+    assert.equal("tidemill: there are no entries: none of the streams that rules read is there\n", told())
+    with(EACH)
+    assert.equal("tidemill: there are no entries: no rule reads ordres\n", told("--stream", "ordres"))
+    server:call("XADD", "orders", "1000-0", "n", "1")
+    assert.equal("tidemill: there are no entries: the streams that rules read have none of that time\n", told("--from", "2000"))
+    local r = replay.run { folder = folder, server = server, code = 0, arguments = { "--from", "2000", "--summary" } }
+    assert.is_truthy(r.out:find("\nthere are no entries: ", 1, true), r.out)
+  end)
+
+  it("lists fields by name in a summary, and leaves no blanks at the ends of lines", function()
+    local names = {}
+    for n = 10, 40 do names[#names + 1] = ("f%d = 1"):format(n) end
+    with(engine.rule(('ctx.emit("out", { %s }) ctx.emit("none", {})'):format(table.concat(names, ", ")), 'stream = "orders"'))
+    local r = file('{"n":1}\n', "--stream", "orders", "--summary")
+    local seen = {}
+    for name in r.out:gmatch " (f%d%d) " do seen[#seen + 1] = name .. " = 1" end
+    assert.same(names, seen)
+    assert.is_nil(r.out:find " \n")
+  end)
+
   it("names bad lines by file and number, and goes on", function()
     local r = file('{"n":1}\n{"n":}\n[1]\n{"id":"nonsense","stream":"orders","event":{}}\n{"id":"1-0","event":{"n":0}}\n{"n":2}\n',
       "--stream", "orders")
@@ -226,7 +264,7 @@ describe("tidemill replay", function()
     assert.matches("^RULE +VERSION +EVENTS +FAILED +SKIPPED +LATE +EFFECTS +LETTERS\na +%x+ +10 +1 +0 +0 +18 +1\n", r.out)
     assert.matches("\na +emit +out +9 ", r.out)
     assert.matches("\n +n +52 +5.777777778 +1 +10\n", "\n" .. r.out:gsub("a +emit +out +9", ""))
-    assert.matches("\na +letter +dead +1 ", r.out)
+    assert.matches("\na +letter +dead +1\n", r.out)
     assert.matches("\n11 events and 0 timers and windows in [%d.]+ s %([%d,]+ events a second%)\n$", r.out)
   end)
 

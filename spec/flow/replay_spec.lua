@@ -334,7 +334,7 @@ describe("tidemill replay, seed " .. SEED, function()
   it("is fine with nothing to do: no stream, an empty one, all of it behind --to", function()
     local folder = engine.folder { rules = { ["each.lua"] = EACH } }
     local r = replay.run { folder = folder, server = server }
-    assert.same({ "", "" }, { r.out, r.err })
+    assert.same({ "", "tidemill: there are no entries: the streams that rules read have none of that time\n" }, { r.out, r.err })
     server:call("XGROUP", "CREATE", "orders", "g", "0", "MKSTREAM")
     assert.equal("", replay.run({ folder = folder, server = server }).out)
     r = replay.run { folder = folder, server = server, arguments = { "--summary", "--json" } }

@@ -108,6 +108,14 @@ static int read_file(struct replay *r, struct error *error)
     return code;
 }
 
+/* Events that say no ID have one of a time of nobody's: what is ahead of it is not in the future.
+ */
+static void set_future(struct replay *r)
+{
+    if (r->events.has_made_ids)
+        r->apart.future_ms = INT64_MAX;
+}
+
 /* Events of a file are msgpack by now, or plain fields, whatever their stream holds in Redis. */
 static void set_codecs(struct replay *r)
 {
@@ -440,6 +448,7 @@ int cli_replay(const struct config *config, int argc, char **argv)
     set_codecs(&r);
     if (config->replay.file != NULL && read_file(&r, &error) != 0)
         status = cli_fail(&error);
+    set_future(&r);
     if (status == EXIT_FINE && stack_run(prepare, &r, &status, &error) != 0)
         status = cli_fail(&error);
     if (status == EXIT_FINE)

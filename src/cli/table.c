@@ -56,10 +56,17 @@ static void print_last(struct buf *out, const char *cell, size_t used, size_t wi
     buf_append_text(out, "…");
 }
 
+/* What fills columns in front of an empty last cell is not printed. */
+static void drop_blanks(struct buf *out, size_t begin)
+{
+    while (out->len > begin && out->data[out->len - 1] == ' ')
+        out->len--;
+}
+
 void table_print(const struct table *t, struct buf *out, size_t width, bool is_coloured)
 {
     const char *cell = t->text.data;
-    size_t used = 0;
+    size_t used = 0, begin = out->len;
     for (size_t i = 0; i < t->cells; i++, cell += strlen(cell) + 1) {
         size_t column = i % t->columns;
         bool is_heading = is_coloured && !t->has_no_heading && i < t->columns;
@@ -72,8 +79,10 @@ void table_print(const struct table *t, struct buf *out, size_t width, bool is_c
             continue;
         }
         print_last(out, cell, used, width);
+        drop_blanks(out, begin);
         buf_append_text(out, is_heading ? "\033[0m\n" : "\n");
         used = 0;
+        begin = out->len;
     }
 }
 

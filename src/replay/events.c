@@ -125,6 +125,7 @@ static int find_id(struct events *e, const struct line *line, uint32_t stream, c
                          text, before, name);
     }
     *last = *id;
+    e->has_made_ids |= !line->has_id;
     if (id->ms > e->last_ms)
         e->last_ms = id->ms;
     return 0;

@@ -31,7 +31,8 @@ struct events {
     size_t count, cap;
     struct stream_id *last; /* by stream: its last ID */
     uint32_t last_count;
-    uint64_t last_ms; /* the newest ID of all */
+    uint64_t last_ms;  /* the newest ID of all */
+    bool has_made_ids; /* some said none: those are no time at which anything was added */
     struct arena memory;
     struct buf scratch;
 };

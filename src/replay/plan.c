@@ -309,6 +309,26 @@ static int bound_lane(struct build *b, struct client *client, struct plan_lane *
     return 0;
 }
 
+/* An answer without a line could mean anything, unless the cause has been told. */
+static void say_nothing_found(struct build *b)
+{
+    const char *stream = b->range->stream;
+    if (b->plan->says.len > 0)
+        return;
+    for (size_t i = 0; i < b->plan->partition_count; i++)
+        for (size_t k = 0; k < b->plan->partitions[i].lane_count; k++)
+            if (!b->plan->partitions[i].lanes[k].is_empty)
+                return;
+    if (b->plan->partition_count > 0)
+        say(b->plan, "there are no entries: the streams that rules read have none of that time", "",
+            0, "");
+    else if (stream != NULL)
+        say(b->plan, "there are no entries: no rule reads ", stream, strlen(stream), "");
+    else
+        say(b->plan, "there are no entries: none of the streams that rules read is there", "", 0,
+            "");
+}
+
 /* TIME goes before the bounds: an entry that they leave out is not older. */
 int plan_of_redis(struct plan *plan, const struct config *config, const struct plan_range *range,
                   struct client *client, struct rulebook *const *books, size_t book_count,
@@ -330,6 +350,7 @@ int plan_of_redis(struct plan *plan, const struct config *config, const struct p
         plan_fini(&made);
         return code;
     }
+    say_nothing_found(&b);
     made.end_ms = (double)b.to.ms < now_ms ? (double)b.to.ms : now_ms;
     sort(&made);
     *plan = made;

@@ -83,6 +83,25 @@ static struct tally_output *find_output(struct tally_rule *rule, enum tally_kind
     return &rule->outputs[rule->output_count++];
 }
 
+static bool stands_before(const struct tally_field *field, struct span name)
+{
+    size_t common = field->name_len < name.len ? field->name_len : name.len;
+    int order = memcmp(field->name, name.bytes, common);
+    return order != 0 ? order < 0 : field->name_len < name.len;
+}
+
+/* By name: the order in which a table of Lua has its fields is another in every run. */
+static struct tally_field *insert_field(struct tally_output *o, struct span name)
+{
+    size_t at = o->field_count++;
+    o->fields = must(realloc(o->fields, o->field_count * sizeof *o->fields));
+    for (; at > 0 && !stands_before(&o->fields[at - 1], name); at--)
+        o->fields[at] = o->fields[at - 1];
+    o->fields[at] =
+        (struct tally_field){.name = must(strndup(name.bytes, name.len)), .name_len = name.len};
+    return &o->fields[at];
+}
+
 /* `hint`: where it is likely to be. NULL: there are too many. */
 static struct tally_field *find_field(struct tally_output *o, struct span name, size_t *hint)
 {
@@ -95,10 +114,7 @@ static struct tally_field *find_field(struct tally_output *o, struct span name, 
     }
     if (o->field_count == TALLY_FIELDS_MOST)
         return NULL;
-    o->fields = must(realloc(o->fields, (o->field_count + 1) * sizeof *o->fields));
-    o->fields[o->field_count] =
-        (struct tally_field){.name = must(strndup(name.bytes, name.len)), .name_len = name.len};
-    return &o->fields[o->field_count++];
+    return insert_field(o, name);
 }
 
 bool tally_payload(struct span payload, struct buf *scratch, struct span *map)
