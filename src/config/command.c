@@ -22,6 +22,16 @@ const struct command command_table[COMMAND_COUNT] = {
             "tidemill run --redis redis://10.0.0.5/2 --rules shop/rules --group shop --from start\n"
             "# no Redis at hand: bring one along\n"
             "tidemill run --embedded /tmp/tidemill-data\n"},
+    [COMMAND_INIT] = {
+        .name = "init", .summary = "make a project folder: a rule, its specs, settings",
+        .usage = "[DIR] [OPTIONS]",
+        .arguments_most = 1,
+        .about =
+            "Makes a project in DIR (default: the current folder) that works as it is: settings "
+            "(tidemill.lua), a rule (rules/loyalty.lua), its spec and cases (spec/), and "
+            ".luarc.json, which shows editors the annotations of all that a rule may call. "
+            "Overwrites nothing, and makes nothing when one of the files is there.",
+        .examples = "tidemill init shop && cd shop && tidemill check\n"},
     [COMMAND_CHECK] = {
         .name = "check", .summary = "load and validate rules without running them",
         .usage = "[DIR] [OPTIONS]",
@@ -63,6 +73,41 @@ const struct command command_table[COMMAND_COUNT] = {
             "# a case: what this event must lead to: nothing at all\n"
             "echo '{\"stream\":\"orders\",\"event\":{\"total\":0},\"effects\":[]}' >> "
             "spec/pricing.cases.jsonl\n"},
+    [COMMAND_REPLAY] = {
+        .name = "replay", .summary = "what rules would have done over retained history",
+        .usage = "[--last TIME | --from WHEN --to WHEN] [--summary] [OPTIONS]\n"
+                 "--file FILE [--stream NAME] [--summary] [OPTIONS]\n"
+                 "--against DIR [--last TIME | --file FILE] [OPTIONS]",
+        .about =
+            "Runs the rules over what the streams still hold, as fast as the machine can, with time "
+            "as it was then: entry IDs are the clock, timers fire and windows close where they "
+            "would have. It begins without state, sends nothing, and writes nothing to Redis; what "
+            "rules emit does not come back to them. Lookups ask today's Redis.\n\n"
+            "Prints what the rules wanted, one JSON object a line: the entry's \"id\" and \"stream\" "
+            "(or \"timer\", \"window\", with the ms at which it was due as \"id\"), \"rule\" and "
+            "\"key\", and \"emit\", \"command\" or \"letter\". With --summary: counts for each rule "
+            "and output, and sum, mean, min and max of each numeric field.\n\n"
+            "With --file, events come from JSON lines: those of tidemill tail, or events alone as "
+            "tidemill send takes them, with --stream to say which stream they are of. Then it needs "
+            "no Redis, unless a rule uses ctx.redis. A bad line is reported and does not stop "
+            "the rest. Events that say no \"id\" are taken to be a ms apart, from "
+            "1700000000000-0 on: timers see no more time pass, and the setting future does not "
+            "hold for a rule's own time.\n\n"
+            "With --against, two versions run over the same entries, and the differences are shown: "
+            "how many decisions (what one rule wanted for one entry, timer or window) changed, "
+            "each field by how much, with samples by key and entry.\n\n"
+            "Exit status 1 when something failed: a bad line, a rule that crashes, hangs, or stops "
+            "it (on_error = \"stop\"); with --against also when any decision differs.",
+        .examples =
+            "# what an edit would do to the last week\n"
+            "tidemill replay --rules rules.new --against rules --last 7d\n"
+            "# in figures\n"
+            "tidemill replay --from 2026-11-01 --to 2026-11-08 --summary\n"
+            "# one stream's history on the desk, without a Redis\n"
+            "tidemill tail orders --from start --no-follow > orders.jsonl\n"
+            "tidemill replay --file orders.jsonl | jq .emit.event\n"
+            "# events that were never in a stream\n"
+            "tidemill replay --file events.jsonl --stream orders --summary\n"},
     [COMMAND_SEND] = {
         .name = "send", .summary = "JSON lines to events on a stream",
         .usage = "STREAM [FILE] [OPTIONS]",
@@ -214,51 +259,6 @@ const struct command command_table[COMMAND_COUNT] = {
             "Refused when state.version differs between the two, since the older one could not "
             "read the states that the newer one has written.",
         .examples = "tidemill rollback pricing\n"},
-    [COMMAND_INIT] = {
-        .name = "init", .summary = "make a project folder: a rule, its specs, settings",
-        .usage = "[DIR] [OPTIONS]",
-        .arguments_most = 1,
-        .about =
-            "Makes a project in DIR (default: the current folder) that works as it is: settings "
-            "(tidemill.lua), a rule (rules/loyalty.lua), its spec and cases (spec/), and "
-            ".luarc.json, which shows editors the annotations of all that a rule may call. "
-            "Overwrites nothing, and makes nothing when one of the files is there.",
-        .examples = "tidemill init shop && cd shop && tidemill check\n"},
-    [COMMAND_REPLAY] = {
-        .name = "replay", .summary = "what rules would have done over retained history",
-        .usage = "[--last TIME | --from WHEN --to WHEN] [--summary] [OPTIONS]\n"
-                 "--file FILE [--stream NAME] [--summary] [OPTIONS]\n"
-                 "--against DIR [--last TIME | --file FILE] [OPTIONS]",
-        .about =
-            "Runs the rules over what the streams still hold, as fast as the machine can, with time "
-            "as it was then: entry IDs are the clock, timers fire and windows close where they "
-            "would have. It begins without state, sends nothing, and writes nothing to Redis; what "
-            "rules emit does not come back to them. Lookups ask today's Redis.\n\n"
-            "Prints what the rules wanted, one JSON object a line: the entry's \"id\" and \"stream\" "
-            "(or \"timer\", \"window\", with the ms at which it was due as \"id\"), \"rule\" and "
-            "\"key\", and \"emit\", \"command\" or \"letter\". With --summary: counts for each rule "
-            "and output, and sum, mean, min and max of each numeric field.\n\n"
-            "With --file, events come from JSON lines: those of tidemill tail, or events alone as "
-            "tidemill send takes them, with --stream to say which stream they are of. Then it needs "
-            "no Redis, unless a rule uses ctx.redis. A bad line is reported and does not stop "
-            "the rest. Events that say no \"id\" are taken to be a ms apart, from "
-            "1700000000000-0 on: timers see no more time pass, and the setting future does not "
-            "hold for a rule's own time.\n\n"
-            "With --against, two versions run over the same entries, and the differences are shown: "
-            "how many decisions (what one rule wanted for one entry, timer or window) changed, "
-            "each field by how much, with samples by key and entry.\n\n"
-            "Exit status 1 when something failed: a bad line, a rule that crashes, hangs, or stops "
-            "it (on_error = \"stop\"); with --against also when any decision differs.",
-        .examples =
-            "# what an edit would do to the last week\n"
-            "tidemill replay --rules rules.new --against rules --last 7d\n"
-            "# in figures\n"
-            "tidemill replay --from 2026-11-01 --to 2026-11-08 --summary\n"
-            "# one stream's history on the desk, without a Redis\n"
-            "tidemill tail orders --from start --no-follow > orders.jsonl\n"
-            "tidemill replay --file orders.jsonl | jq .emit.event\n"
-            "# events that were never in a stream\n"
-            "tidemill replay --file events.jsonl --stream orders --summary\n"},
 };
 /* clang-format on */
 

@@ -8,8 +8,10 @@
 
 enum command_id {
     COMMAND_RUN,
+    COMMAND_INIT,
     COMMAND_CHECK,
     COMMAND_TEST,
+    COMMAND_REPLAY,
     COMMAND_SEND,
     COMMAND_TAIL,
     COMMAND_DLQ,
@@ -20,8 +22,6 @@ enum command_id {
     COMMAND_STATUS,
     COMMAND_RELOAD,
     COMMAND_ROLLBACK,
-    COMMAND_INIT,
-    COMMAND_REPLAY,
     COMMAND_COUNT
 };
 
