@@ -46,9 +46,16 @@ end
 
 local TYPE_NAMES = { array = "a list", map = "an object", string = "text", null = "null" }
 
-local function check_type(path, v, wanted)
+-- Of what nobody guesses.
+local EXAMPLES = {
+  letters = [[{"reason":"schema"}]], reasons = [[{"reason":"the customer is vip"}]], timers = [=[[{"key":"u1","name":"remind"}]]=],
+}
+
+local function check_type(path, v, wanted, example)
   local kind = kind_of(v)
-  if kind ~= wanted then fail("`%s` must be %s, it is %s", path, TYPE_NAMES[wanted], TYPE_NAMES[kind] or "a " .. kind) end
+  if kind == wanted then return end
+  fail("`%s` must be %s%s, it is %s", path, TYPE_NAMES[wanted], example and " such as " .. example or "",
+    TYPE_NAMES[kind] or "a " .. kind)
 end
 
 local function check_members(path, t, known)
@@ -78,7 +85,7 @@ end
 
 -- { RULE = { … } }
 local function check_by_rule(path, t, wanted)
-  for rule, v in pairs(t) do check_type(diff.member(path, rule), v, wanted) end
+  for rule, v in pairs(t) do check_type(diff.member(path, rule), v, wanted, EXAMPLES[path]) end
 end
 
 -- The short form becomes the long one.
@@ -104,7 +111,7 @@ local function check_case(case)
   for n, item in ipairs(events) do check_event(case.events and ("events[%d]"):format(n) or "case", item) end
   for n, item in ipairs(case.effects or {}) do check_effect(("effects[%d]"):format(n), item) end
   for _, name in ipairs { "letters", "reasons" } do
-    for n, item in ipairs(case[name] or {}) do check_type(("%s[%d]"):format(name, n), item, "map") end
+    for n, item in ipairs(case[name] or {}) do check_type(("%s[%d]"):format(name, n), item, "map", EXAMPLES[name]) end
   end
   check_by_rule("state", case.state or {}, "map")
   check_by_rule("timers", case.timers or {}, "array")
