@@ -137,7 +137,7 @@ describe("mistakes in a file of cases", function()
     { '{"events":[],"timers":{"cart":{"u1":5}}}',
       '`timers.cart` must be a list such as [{"key":"u1","name":"remind"}], it is an object' },
     { '{"stream":"purchas","event":{}}', "no rule reads 'purchas'; did you mean `purchase`?" },
-    { '{"stream":"purchase","event":{"user_id":"u","total":7}}', "a rule asked Redis, and the spec has no answer: HGET user:7 segment" },
+    { '{"stream":"purchase","event":{"user_id":"u","total":7}}', "a rule asked Redis, and there is no answer: HGET user:7 segment" },
     { '[1]', 'a case is an object: {"name": …}' },
   }
   for _, row in ipairs(ROWS) do

@@ -391,7 +391,8 @@ describe("kit:redis", function()
 
   it("fails the spec, with the command, when there is no answer", function()
     for _, answers in ipairs { function() end, { ["GET b"] = "1" }, {} } do
-      assert.equal("a rule asked Redis, and the spec has no answer: GET a  (give one with kit:redis)", refusal(ask, answers, "get", "a"))
+      assert.equal("a rule asked Redis, and there is no answer: GET a  (give one with kit:redis, or in the case's `redis`)",
+        refusal(ask, answers, "get", "a"))
     end
     kit:redis(nil)
     assert.matches("no answer: GET a", refusal(kit.event, kit, "s", { k = 1, name = "get", args = { "a" } }))

@@ -372,7 +372,7 @@ function Kit:answer_requests()
       found, answer = lookup_in(self.answers, argv)
     end
     if not found then
-      misuse("a rule asked Redis, and the spec has no answer: %s  (give one with kit:redis)", table.concat(argv, " "))
+      misuse("a rule asked Redis, and there is no answer: %s  (give one with kit:redis, or in the case's `redis`)", table.concat(argv, " "))
     end
     if getmetatable(answer) == Refusal then
       host.answers[n] = { refusal = answer.text }
