@@ -548,12 +548,17 @@ describe("tidemill replay, seed " .. SEED, function()
     files.write_file(folder .. "/settings.lua",
       "return { batch_events = 10, limits = { rule_ms = 1500, hard_ms = 10000 }, lease_ms = 60000 }")
     local log = folder .. "/log"
+    local function connections() return tonumber(server:call("INFO", "stats"):match "total_connections_received:(%d+)") end
+    local before = connections()
+    replay.run { folder = folder, server = server, against = folder .. "/rules", arguments = { "--to", "1-1" } }
+    local needed = connections() - before -- by any comparison
+    before = connections()
     local words = replay.words { folder = folder, server = server, against = against }
     local p = program.start(words, { stdout = folder .. "/out", stderr = log })
     wait.until_true(function() return (files.read_file(log) or ""):find "poisoned" end, 10, "the slow rule")
-    wait.until_true(function() -- the fast one is through and gone: left are the slow one and we
-      local _, clients = server:call("CLIENT", "LIST"):gsub("name=tidemill%-client", "")
-      return clients == 2
+    wait.until_true(function() -- the fast one has come and gone: left are the slow one, the parent and this spec
+      local clients = tonumber(server:call("INFO", "clients"):match "connected_clients:(%d+)")
+      return clients == 3 and connections() == before + needed
     end, 10, "the fast version")
     server:call("XTRIM", "orders", "MAXLEN", 500)
     assert.equal(1, p:wait(20).code)
