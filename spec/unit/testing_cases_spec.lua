@@ -113,6 +113,10 @@ timers.loyalty[1].name:   expected "forget", got "remind"]], text)
   end)
 end)
 
+it("a file of cases may begin with a byte order mark, and its lines may end as on Windows", function()
+  assert.same({ "passed", "passed" }, run '\239\187\191{"events":[]}\r\n\r\n{"events":[]}\r\n')
+end)
+
 describe("mistakes in a file of cases", function()
   local ROWS = {
     { '{"name":"a","strem":"purchase","event":{}}', "a\nunknown member `strem`; did you mean `stream`?" },
@@ -126,6 +130,9 @@ describe("mistakes in a file of cases", function()
     { '{"events":[{"stream":"s","evnt":{}}]}', "unknown member `events[1].evnt`; did you mean `event`?" },
     { '{"events":[{"advance":"1m","stream":"s"}]}', "unknown member `events[1].stream`; known are advance" },
     { '{"events":[{"advance":"soon"}]}', "'soon' is no duration" },
+    { '{"events":[{"advance":null}]}', "`events[1].advance` must be text, it is null" },
+    { '{"events":[],"effects":[{"command":["GET",null]}]}', "`effects[1].command[2]` must be text, it is null" },
+    { '{"events":[],"given":{"state":{"loyalty":{"u1":5}}}}', "a state is a table, this is a number" },
     { '{"events":[],"effects":[{"stream":"o"}]}', "`effects[1]` needs `stream` and `event`, or `command`" },
     { '{"events":[],"effects":[{"stream":"o","event":{},"x":1}]}', "unknown member `effects[1].x`" },
     { '{"events":[],"effects":[{"command":"x"}]}', "`effects[1].command` must be a list, it is text" },

@@ -69,16 +69,26 @@ end
 
 local function check_event(path, item)
   check_type(path, item, "map")
-  if item.advance ~= nil then return check_members(path, item, { "advance" }) end
+  if item.advance ~= nil then
+    if type(item.advance) ~= "number" then check_type(path .. ".advance", item.advance, "string") end
+    return check_members(path, item, { "advance" })
+  end
   check_members(path, item, { "stream", "event", "fields", "id", "advance" })
   if type(item.stream) ~= "string" then fail("`%s.stream` is missing: the name of the stream that the event comes on", path) end
   if (item.event == nil) == (item.fields == nil) then fail("`%s` needs either `event` or `fields`", path) end
   check_type(path .. (item.event ~= nil and ".event" or ".fields"), item.event or item.fields, "map")
 end
 
+local function check_command(path, words)
+  check_type(path, words, "array")
+  for n, word in ipairs(words) do
+    if not value.key_text(word) then check_type(("%s[%d]"):format(path, n), word, "string") end
+  end
+end
+
 local function check_effect(path, item)
   check_members(path, item, { "stream", "event", "id", "command" })
-  if item.command ~= nil then return check_type(path .. ".command", item.command, "array") end
+  if item.command ~= nil then return check_command(path .. ".command", item.command) end
   if type(item.stream) ~= "string" or item.event == nil then fail("`%s` needs `stream` and `event`, or `command`", path) end
   check_type(path .. ".event", item.event, "map")
 end
@@ -157,7 +167,7 @@ local function wanted_effects(effects)
     list[n] = { stream = effect.stream, event = effect.event }
     if effect.command then
       local words = {}
-      for k, word in ipairs(effect.command) do words[k] = value.key_text(word) or tostring(word) end
+      for k, word in ipairs(effect.command) do words[k] = value.key_text(word) end
       words[1] = words[1] and words[1]:upper()
       list[n] = { command = value.array(words) }
     end
@@ -221,6 +231,7 @@ end
 -- The objects of a file: { line, case } or { line, column, sentence }, and what its first line says of rules.
 local function read(text)
   local list, rules, number = {}, nil, 0
+  text = text:gsub("^\239\187\191", "") -- a byte order mark, which some editors put there
   for line in (text .. "\n"):gmatch "(.-)\r?\n" do
     number = number + 1
     if not line:find "^%s*$" and not line:find "^%s*//" and not line:find "^%s*#" then
@@ -267,7 +278,7 @@ end
 -- The sentence of an error. One of the kit's carries a place in the kit, of which nobody has anything.
 local function sentence_of(err)
   if type(err) == "table" and err.sentence then return err.sentence end
-  return (tostring(err):gsub("^[^\n:]+%.lua:%d+: ", ""):gsub("^kit:%w+: ", ""):gsub("^testing%.load: ", ""))
+  return (tostring(err):gsub("^[^\n:]+%.lua:%d+: ", ""):gsub("^kit:[%w_]+: ", ""):gsub("^testing%.load: ", ""))
 end
 
 ---@class tidemill.testing.result
