@@ -153,6 +153,41 @@ FAILED  spec/pricing.cases.jsonl:2: b
     assert.same({ 0, "3 passed, 0 failed\n", "" }, { run(path) })
   end)
 
+  it("finds files of any name, and those that links lead to, once", function()
+    local path = project { ["spec/deep/quo'te \" %s_spec.lua"] = "it('a', function() end)",
+      ["spec/line\nend_spec.lua"] = "it('b', function() end)" }
+    os.execute(("cd %s/spec && ln -s .. up && ln -s deep twin && mv pricing.cases.jsonl ../kept && ln -s ../kept pricing.cases.jsonl")
+      :format(path))
+    assert.same({ 0, "5 passed, 0 failed\n", "" }, { run(path) })
+  end)
+
+  it("takes rules and libraries that links lead to, as the engine does", function()
+    local path = project()
+    os.execute(("cd %s && mv rules kept && mkdir rules && ln -s ../kept/pricing.lua ../kept/lib rules && ln -s . kept/lib/self")
+      :format(path))
+    assert.equal(0, (program.run({ "check" }, { folder = path })))
+    assert.same({ 0, "3 passed, 0 failed\n", "" }, { run(path) })
+  end)
+
+  it("tells what cannot be read", function()
+    local path = project()
+    os.execute(("cd %s && ln -s nowhere spec/a_spec.lua && ln -s nowhere spec/b.cases.jsonl && ln -s /proc/self/mem rules/lib/mem.lua")
+      :format(path))
+    local code, out, err = run(path)
+    assert.same({ 1, "" }, { code, err })
+    assert.matches("FAILED  spec/a_spec.lua:1: cannot be read\n", out, 1, true)
+    assert.matches("FAILED  spec/b.cases.jsonl:1: cannot be read\n", out, 1, true)
+    assert.matches("testing.load: rules/lib/mem.lua cannot be read\n", out, 1, true)
+  end)
+
+  it("fails when a spec would end the program, or takes away what failures are told with", function()
+    local code, out = run(project { ["spec/a_spec.lua"] = "it('leaves', function() os.exit(0) end)" })
+    assert.same({ 1, "FAILED  spec/a_spec.lua:1: leaves\n"
+      .. "    os.exit: a spec cannot end the program, all tests would end with it\n3 passed, 1 failed\n" }, { code, out })
+    code, out = run(project { ["spec/a_spec.lua"] = "it('breaks', function() string.match = nil end)" })
+    assert.equal(1, code, out)
+  end)
+
   it("counts pending tests", function()
     assert.same({ 0, "3 passed, 0 failed, 2 pending\n", "" },
       { run(project { ["spec/p_spec.lua"] = "pending('later') it('now', function() pending('or later') end)" }) })

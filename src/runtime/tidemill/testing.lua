@@ -60,17 +60,15 @@ end
 
 local read_file = testing_paths.read
 
--- The rules in a folder, and what is in `lib` and `schemas` all the way down, as names relative to it.
+local RULE_FILES = "-L . lib schemas \\( -path './?*/*' -o -name '.?*' \\) -prune -o -type f -name '*.lua'"
+
+-- The rules in a folder, and what is in `lib` and `schemas` all the way down, as names relative to it: those that the engine would
+-- read (rules/edition.c), so links are followed.
 local function list_folder(folder)
   local names = {}
-  local pipe = assert(io.popen(("cd %s 2>/dev/null && find . lib schemas \\( -path './?*/*' -o -path './.*' \\) -prune -o -type f "
-    .. "-name '*.lua' -print 2>/dev/null"):format(testing_paths.quote(folder))))
-  for line in pipe:lines() do
-    local name = line:gsub("^%./", "")
+  for _, name in ipairs(testing_paths.list(folder, RULE_FILES)) do
     if rulebook.is_rule(name) or rulebook.is_library(name) then names[#names + 1] = name end
   end
-  pipe:close()
-  table.sort(names)
   return names
 end
 
@@ -92,7 +90,8 @@ local function files_of(what)
   for _, name in ipairs(list_folder(folder)) do
     if not only or name == only or rulebook.is_library(name) then
       local path = testing_paths.join(folder, name)
-      files[#files + 1] = { name = name, text = read_file(path), path = path }
+      local text = read_file(path) or misuse("testing.load: %s cannot be read", path)
+      files[#files + 1] = { name = name, text = text, path = path }
     end
   end
   if #files == 0 then misuse("testing.load: there are no rules at %s", what) end

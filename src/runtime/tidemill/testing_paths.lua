@@ -58,6 +58,20 @@ function paths.is_file(path) return paths.read(path) ~= nil end
 ---A word for the shell.
 function paths.quote(path) return "'" .. path:gsub("'", "'\\''") .. "'" end
 
+---What `find` prints in a folder, in order, as names relative to it; nothing when there is none. (NULs, because a name may hold
+---a line's end.)
+---@param folder string
+---@param expression string  of find: its options, where to begin, and what to look for
+---@return string[]
+function paths.list(folder, expression)
+  local names = {}
+  local pipe = assert(io.popen(("cd %s 2>/dev/null && find %s -print0 2>/dev/null"):format(paths.quote(folder), expression)))
+  for name in pipe:read "*a":gmatch "[^%z]+" do names[#names + 1] = name:gsub("^%./", "") end
+  pipe:close()
+  table.sort(names)
+  return names
+end
+
 -- A folder, and those that it lies in, innermost first.
 local function upwards(folder)
   local list, at = {}, paths.absolute(folder)

@@ -35,6 +35,10 @@ end
 -- "spec/cart_spec.lua:7: what", and why.
 function Report:failure(head, body)
   self.failed = self.failed + 1
+  self:tell(head, body)
+end
+
+function Report:tell(head, body)
   self:say(self:colour("1;31", "FAILED") .. "  " .. head)
   if not body or not body:find "%S" then return end
   for line in (body:gsub("%s+$", "") .. "\n"):gmatch "(.-)\n" do self:say(line == "" and "" or "    " .. line) end
@@ -85,12 +89,12 @@ local function place_of(message, file, trace)
   return place and ("%s:%s"):format(place, line) or "?", rest or message
 end
 
-local function report_failure(report, busted, element, message, trace)
+local function tell_failure(report, busted, element, message, trace)
   local name, file = names_of(busted, element)
   local place, rest = place_of(tostring(message), file, type(trace) == "table" and trace.currentline and trace or nil)
-  if place:find "%.cases%.jsonl:%d+$" then return report:failure(place .. ": " .. rest:match "^[^\n]*", rest:match "\n(.*)$") end
-  if name == "" then return report:failure(place .. ": " .. rest) end
-  report:failure(place .. ": " .. name, rest)
+  if place:find "%.cases%.jsonl:%d+$" then return report:tell(place .. ": " .. rest:match "^[^\n]*", rest:match "\n(.*)$") end
+  if name == "" then return report:tell(place .. ": " .. rest) end
+  report:tell(place .. ": " .. name, rest)
 end
 
 local function subscribe(report, busted)
@@ -98,7 +102,8 @@ local function subscribe(report, busted)
   local function on_failure(element, _, message, trace)
     if broken[element] then return nil, true end
     broken[element] = true
-    report_failure(report, busted, element, message, trace)
+    report.failed = report.failed + 1 -- first: what a spec has done to `string` may leave nothing to tell it with
+    tell_failure(report, busted, element, message, trace)
     return nil, true
   end
   busted.subscribe({ "failure" }, on_failure)
@@ -111,7 +116,25 @@ local function subscribe(report, busted)
   end)
 end
 
+-- Calls a function while os.exit raises: a spec that calls it would end all tests, and with them the word that any has failed.
+local function without_exit(f)
+  local exit = os.exit
+  rawset(os, "exit", function() error("os.exit: a spec cannot end the program, all tests would end with it", 2) end)
+  f()
+  rawset(os, "exit", exit)
+end
+
+-- Those that can be read; the others have failed.
+local function readable(report, files)
+  local list = {}
+  for _, file in ipairs(files) do
+    if paths.is_file(file) then list[#list + 1] = file else report:failure(file .. ":1: cannot be read") end
+  end
+  return list
+end
+
 local function run_specs(report, files)
+  files = readable(report, files)
   if #files == 0 then return true end
   local busted, why = load_busted()
   if not busted then
@@ -122,8 +145,10 @@ local function run_specs(report, files)
   end
   subscribe(report, busted)
   local load_files = require "busted.modules.test_file_loader"(busted, { "lua" })
-  load_files(files, {}, { excludes = {} })
-  require "busted.execute"(busted)(1, { seed = 1 })
+  without_exit(function()
+    load_files(files, {}, { excludes = {} })
+    require "busted.execute"(busted)(1, { seed = 1 })
+  end)
   return true
 end
 
@@ -150,6 +175,10 @@ local function sort_out(name, specs, lists)
   if name:find "%.cases%.jsonl$" then lists[#lists + 1] = name end
 end
 
+-- Links to files, too; links to folders are not gone into: what is there is found, or is no part of the project.
+local TESTS = "\\( -name '.?*' -o -name node_modules -o -name build \\) -prune -o "
+  .. "\\( -type f -o -type l \\) \\( -name '*_spec.lua' -o -name '*.cases.jsonl' \\)"
+
 -- The spec files and the files of cases below a folder, in order.
 local function find_files(path)
   local specs, lists = {}, {}
@@ -157,13 +186,10 @@ local function find_files(path)
     if paths.is_file(path) then sort_out(path, specs, lists) end
     return specs, lists
   end
-  local pipe = assert(io.popen(("cd %s && find . \\( -name '.?*' -o -name node_modules -o -name build \\) -prune -o -type f -print")
-    :format(paths.quote(path))))
-  local names = {}
-  for name in pipe:lines() do names[#names + 1] = paths.join(path, (name:gsub("^%./", ""))) end
-  pipe:close()
-  table.sort(names)
-  for _, name in ipairs(names) do sort_out(name, specs, lists) end
+  for _, name in ipairs(paths.list(path, ". " .. TESTS)) do
+    local place = paths.join(path, name)
+    if not paths.is_folder(place) then sort_out(place, specs, lists) end
+  end
   return specs, lists
 end
 
