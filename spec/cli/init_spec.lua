@@ -63,12 +63,21 @@ describe("tidemill init", function()
 
   it("says what it cannot make", function()
     files.write_file(folder .. "/file", "mine")
-    local code, _, err = init "file"
-    assert.equal(1, code)
+    local code, out, err = init "file"
+    assert.same({ 1, "" }, { code, out })
     assert.matches("cannot make file/tidemill.lua: Not a directory", err, 1, true)
-    code, _, err = init "file/below"
-    assert.equal(1, code)
-    assert.matches("cannot make the folder file/below: Not a directory", err, 1, true)
+    code, out, err = init "file/below"
+    assert.same({ 1, "" }, { code, out })
+    assert.matches("cannot make file/below/tidemill.lua: Not a directory", err, 1, true)
+    files.make_folder(folder .. "/half")
+    files.write_file(folder .. "/half/spec", "mine")
+    code, out, err = init "half"
+    assert.same({ 1, "" }, { code, out })
+    assert.matches("cannot make half/spec/loyalty_spec.lua: Not a directory", err, 1, true)
+    assert.is_false(exists(folder .. "/half/tidemill.lua")) -- nothing half made, that would stand in the way next time
+    code, out, err = init "/proc/none"
+    assert.same({ 1, "" }, { code, out })
+    assert.matches("cannot make the folder /proc/none: ", err, 1, true)
     code, _, err = init ""
     assert.equal(2, code)
     assert.matches("the folder's name is empty", err, 1, true)

@@ -61,6 +61,8 @@ static int check_free(const char *dir, struct error *error)
                              "%s is there already, and init overwrites nothing: choose another "
                              "folder, as in tidemill init shop",
                              path);
+        if (errno != ENOENT)
+            return error_set(error, ERROR_SYSTEM, "cannot make %s: %s", path, strerror(errno));
     }
     return 0;
 }
@@ -141,6 +143,11 @@ static int make_file(const char *dir, const struct init_file *file, const char *
         code = make_folders(path, error);
     if (code == 0)
         code = write_file(path, &text, error);
+    if (code == 0 && told->len == 0) {
+        buf_append_text(told, "Made in ");
+        escape_text(told, dir, strlen(dir));
+        buf_append_text(told, ":\n");
+    }
     if (code == 0)
         buf_printf(told, "  %-26s %s\n", file->name, about(file->name));
     buf_fini(&text);
@@ -196,11 +203,6 @@ int cli_init(const struct config *config, int argc, char **argv)
         return cli_misuse("init", "the folder's name is empty");
     find_library(library);
     int code = check_free(dir, &error);
-    if (code == 0) {
-        buf_append_text(&told, "Made in ");
-        escape_text(&told, dir, strlen(dir));
-        buf_append_text(&told, ":\n");
-    }
     for (size_t i = 0; i < init_file_count && code == 0; i++)
         code = make_file(dir, &init_files[i], library, &told, &error);
     if (code == 0)
