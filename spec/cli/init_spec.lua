@@ -78,11 +78,11 @@ describe("tidemill init", function()
     code, out, err = init "/proc/none"
     assert.same({ 1, "" }, { code, out })
     assert.matches("cannot make the folder /proc/none: ", err, 1, true)
-    code, _, err = init ""
-    assert.equal(2, code)
+    code, out, err = init ""
+    assert.same({ 2, "" }, { code, out })
     assert.matches("the folder's name is empty", err, 1, true)
-    code, _, err = init(("x"):rep(5000))
-    assert.equal(2, code)
+    code, out, err = init(("x"):rep(5000))
+    assert.same({ 2, "" }, { code, out })
     assert.matches("the folder's name is too long", err, 1, true)
     assert.equal(1, (program.shell('"$tidemill" init full > /dev/full', { folder = folder })))
   end)
