@@ -507,6 +507,12 @@ return require("tidemill").schema {
     local book = load { ["r.lua"] = 'require "lib.a" ' .. RULE, ["lib/a.lua"] = 'require "lib.b"', ["lib/b.lua"] = '\nrequire "lib.a"' }
     assert.same({ file = "lib/b.lua", unit = "r.lua", line = 2, message = "module 'lib.a' requires itself" },
       told(book.problems[1]))
+    book = load { ["r.lua"] = 'require "lib.a" ' .. RULE, ["lib/a.lua"] = 'return require "lib.b"',
+      ["lib/b.lua"] = "\nreturn require 'lib.a'" } -- calls at the end, of which Lua keeps no place
+    assert.same({ file = "lib/b.lua", unit = "r.lua", line = 2, message = "module 'lib.a' requires itself" },
+      told(book.problems[1]))
+    book = load { ["r.lua"] = 'require "lib.a" ' .. RULE, ["lib/a.lua"] = 'return require("lib.bee")', ["lib/be.lua"] = "" }
+    assert.same({ "lib/a.lua", 1 }, { book.problems[1].file, book.problems[1].line })
     book = load { ["r.lua"] = 'pcall(require, "lib.a") require "lib.a" ' .. RULE, ["lib/a.lua"] = 'error "broken"' }
     assert.same({ file = "lib/a.lua", unit = "r.lua", line = 1, message = "broken" }, told(book.problems[1]))
   end)

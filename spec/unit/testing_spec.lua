@@ -89,6 +89,13 @@ describe("testing.load", function()
     end
   end)
 
+  it("tells a mistake once that several rules have from one schema", function()
+    local rule = "return { stream = 's', event = require 'schemas.a', on_event = function() end }"
+    assert.equal("the rules have mistakes:\nschemas/a.lua:1: unknown attribute `x` of `event.a`; known are optional, default, enum, "
+      .. "renamed, fields, list", refusal(testing.load, { ["a.lua"] = rule, ["b.lua"] = rule,
+        ["schemas/a.lua"] = "return { a = { 'string', x = 1 } }" }))
+  end)
+
   it("gives the warnings that check would give", function()
     local kit = testing.load { ["a.lua"] = "local n = 0 return { stream = 's', on_event = function()\n n = n + 1 end }" }
     assert.same({ "a.lua", 2 }, { kit.warnings[1].file, kit.warnings[1].line })

@@ -167,6 +167,16 @@ local function note_origin(file, library, result)
   if type(event) == "table" then file.origins[event] = { file = library, path = { "event" } } end
 end
 
+-- An error that a library raised while it was loaded, with a place in it: `return require "..."` at its end is a tail call, and
+-- leaves none.
+local function with_place(library, err)
+  if type(err) ~= "string" or err:find "^[^\n:]-:%d+: " or err == "not enough memory" then return err end
+  local module, line = err:match "^module '([^']+)'", 1
+  local at = module and (library.text:find('"' .. module .. '"', 1, true) or library.text:find("'" .. module .. "'", 1, true))
+  if at then line = select(2, library.text:sub(1, at):gsub("\n", "")) + 1 end
+  return ("%s:%d: %s"):format(library.name, line, err)
+end
+
 -- `require` of one rule: the engine's modules, and the folder's own lib and schemas, each rule with its own copies.
 local function requirer(file, environment_of)
   local loaded, loading, seen = {}, {}, {}
@@ -187,7 +197,7 @@ local function requirer(file, environment_of)
     loading[name] = true
     local ok, result = pcall(chunk)
     loading[name] = nil
-    if not ok then error(result, 0) end
+    if not ok then error(with_place(library, result), 0) end
     loaded[name] = result == nil and true or result
     note_origin(file, library, result)
     return loaded[name]

@@ -191,8 +191,11 @@ function testing.load_files(files, options)
     end,
   })
   if #book.problems > 0 then
-    local texts = {}
-    for n, problem in ipairs(book.problems) do texts[n] = ("%s:%d: %s"):format(problem.file, problem.line, problem.message) end
+    local texts, is_told = {}, {} -- once, what several rules have from one schema or library
+    for _, problem in ipairs(book.problems) do
+      local text = ("%s:%d: %s"):format(problem.file, problem.line, problem.message)
+      if not is_told[text] then texts[#texts + 1], is_told[text] = text, true end
+    end
     misuse("the rules have mistakes:\n%s", table.concat(texts, "\n"))
   end
   kit.rules, kit.warnings = book.rules, book.warnings
