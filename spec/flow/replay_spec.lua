@@ -556,9 +556,9 @@ describe("tidemill replay, seed " .. SEED, function()
     local words = replay.words { folder = folder, server = server, against = against }
     local p = program.start(words, { stdout = folder .. "/out", stderr = log })
     wait.until_true(function() return (files.read_file(log) or ""):find "poisoned" end, 10, "the slow rule")
-    wait.until_true(function() -- the fast one has come and gone: left are the slow one, the parent and this spec
+    wait.until_true(function() -- the fast one has come and gone: left are the slow one and this spec
       local clients = tonumber(server:call("INFO", "clients"):match "connected_clients:(%d+)")
-      return clients == 3 and connections() == before + needed
+      return clients == 2 and connections() == before + needed
     end, 10, "the fast version")
     server:call("XTRIM", "orders", "MAXLEN", 500)
     assert.equal(1, p:wait(20).code)
