@@ -33,3 +33,27 @@ for _, case in ipairs {
     assert.equal(case[3], is_equal(b, a))
   end)
 end
+
+describe("maps of many pairs", function()
+  -- In steps through the keys, so that no two steps give one order.
+  local function map(count, step, changed)
+    local parts = { ("\xdf\0\0%s%s"):format(string.char(math.floor(count / 256)), string.char(count % 256)) }
+    for n = 0, count - 1 do
+      local i = n * step % count
+      parts[#parts + 1] = ("\xa5%05d\xa1%s"):format(i, i == changed and "x" or "v")
+    end
+    return table.concat(parts)
+  end
+
+  it("are the same in any order", function()
+    assert.is_true(is_equal(map(101, 1), map(101, 7)))
+    assert.is_false(is_equal(map(101, 1), map(101, 7, 50)))
+    assert.is_true(is_equal("\x81\xa1a" .. map(101, 1), "\x81\xa1a" .. map(101, 7)))
+  end)
+
+  it("are compared at once: others wait for that", function()
+    local began = os.clock()
+    assert.is_true(is_equal(map(49999, 1), map(49999, 77)))
+    assert.is_true(os.clock() - began < 2)
+  end)
+end)

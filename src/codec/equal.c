@@ -3,9 +3,10 @@
 
 #include "codec/msgpack.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH_MOST = 200 };
+enum { DEPTH_MOST = 200, SMALL = 16 /* pairs */ };
 
 static bool is_equal(const struct token *a, const struct token *b);
 
@@ -19,7 +20,7 @@ static const struct token *find(const struct token *map, const struct token *key
     return NULL;
 }
 
-static bool is_equal_map(const struct token *a, const struct token *b)
+static bool is_equal_small(const struct token *a, const struct token *b)
 {
     const struct token *key = a + 1;
     for (uint32_t i = 0; i < a->len; i++, key += 1 + (key + 1)->size) {
@@ -28,6 +29,49 @@ static bool is_equal_map(const struct token *a, const struct token *b)
             return false;
     }
     return true;
+}
+
+/* Any order will do, in which keys of the same type that are equal are neighbours. Keys are no
+ * maps and arrays: those are found nowhere. */
+static int compare_keys(const void *left, const void *right)
+{
+    const struct token *a = *(const struct token *const *)left,
+                       *b = *(const struct token *const *)right;
+    if (a->type != b->type)
+        return a->type < b->type ? -1 : 1;
+    if (a->type != TOKEN_STRING && a->type != TOKEN_EXT)
+        return (a->u64 > b->u64) - (a->u64 < b->u64);
+    if (a->len != b->len)
+        return a->len < b->len ? -1 : 1;
+    return memcmp(a->bytes, b->bytes, a->len);
+}
+
+static const struct token **sorted_keys(const struct token *map)
+{
+    const struct token **keys = malloc(map->len * sizeof *keys), *key = map + 1;
+    if (keys == NULL)
+        abort();
+    for (uint32_t i = 0; i < map->len; i++, key += 1 + (key + 1)->size)
+        keys[i] = key;
+    qsort(keys, map->len, sizeof *keys, compare_keys);
+    return keys;
+}
+
+/* Looking for each key would take minutes. */
+static bool is_equal_large(const struct token *a, const struct token *b)
+{
+    const struct token **x = sorted_keys(a), **y = sorted_keys(b);
+    bool same = true;
+    for (uint32_t i = 0; same && i < a->len; i++)
+        same = x[i]->size == 1 && is_equal(x[i], y[i]) && is_equal(x[i] + 1, y[i] + 1);
+    free(x);
+    free(y);
+    return same;
+}
+
+static bool is_equal_map(const struct token *a, const struct token *b)
+{
+    return a->len <= SMALL ? is_equal_small(a, b) : is_equal_large(a, b);
 }
 
 /* As deep as the values are: DEPTH_MOST. */
