@@ -541,6 +541,17 @@ describe("tidemill replay, seed " .. SEED, function()
     assert.same({ 31, 0, 0, 0 }, { found.rules[1].same, found.rules[1].changed, found.rules[1].only_new, found.rules[1].only_old })
   end)
 
+  it("tells whole numbers apart that doubles do not, and takes a decision of any size", function()
+    server:call("XADD", "orders", "1-0", "data", '{"id":9007199254740993}')
+    local rule = [[ctx.emit("out", { id = %s }) for i = 1, 9 do ctx.emit("big", { t = ("x"):rep(9e6) }) end]]
+    local folder, against = two({ ["r.lua"] = engine.rule(rule:format "event.id") },
+      { ["r.lua"] = engine.rule(rule:format [[require("tidemill").int64 "9007199254740992"]]) })
+    files.write_file(folder .. "/settings.lua", "return { limits = { effect_kb = 100000, vm_mb = 1000, rule_ms = 5000, "
+      .. "hard_ms = 10000 }, lease_ms = 60000 }")
+    local found = replay.run({ folder = folder, server = server, against = against, arguments = { "--json" }, code = 1 }):json()
+    assert.same({ 0, 1 }, { found.rules[1].same, found.rules[1].changed })
+  end)
+
   it("says so when a stream is trimmed under one of the two, or a rule stops one", function()
     engine.flood(server, "orders", 2000)
     local slow = engine.rule [[if event.n == 1 then ctx.log.warn "poisoned" while true do end end]]

@@ -67,6 +67,11 @@ describe("values in msgpack bytes, seed " .. SEED, function()
     assert.is_true(equal(a, packed '{"c":"t","b":[1,{"y":2,"x":1}],"a":1}'))
     assert.is_true(equal("\x81\xa1a\1", "\xde\0\1\xd9\1a\xcb\x3f\xf0" .. ("\0"):rep(6)))
     assert.is_true(equal("\xa1a", "\xc4\1a"))
+    local beyond = "\0\x20" .. ("\0"):rep(5) -- 2^53, and what follows it: as doubles they are the same
+    assert.is_false(equal("\xcf" .. beyond .. "\1", "\xcf" .. beyond .. "\0"))
+    assert.is_false(equal("\xcf" .. beyond .. "\1", "\xcb\x43\x40" .. ("\0"):rep(6)))
+    assert.is_true(equal("\xd3" .. beyond .. "\0", "\xcb\x43\x40" .. ("\0"):rep(6)))
+    assert.is_false(equal("\xcf" .. ("\xff"):rep(8), "\xd3" .. ("\xff"):rep(8)))
     for _, other in ipairs { '{"c":"t","b":[1,{"y":2,"x":3}],"a":1}', '{"c":"t","b":[{"y":2,"x":1},1],"a":1}', '{"a":1,"c":"t"}',
       '{"a":1,"b":[1,{"x":1,"y":2}],"d":"t"}', '{"a":"1","b":[1,{"x":1,"y":2}],"c":"t"}', "[]", "1", '"a"' } do
       assert.is_false(equal(a, packed(other)), other)

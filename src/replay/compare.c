@@ -281,8 +281,9 @@ bool compare_step(struct compare *c, int wait_ms, struct error *error)
     if (is_done(c))
         return true;
     for (int side = 0; side < SIDES; side++) {
-        const struct compare_side *s = &c->sides[side];
-        bool wants = !s->is_over && s->in.len - s->at < AHEAD_BYTES; /* (3) */
+        struct compare_side *s = &c->sides[side];
+        bool is_far = s->in.len - s->at >= AHEAD_BYTES && has_decision(s); /* (3) */
+        bool wants = !s->is_over && !is_far;
         ends[side] = (struct pollfd){.fd = wants ? s->fd : -1, .events = POLLIN};
     }
     if (poll(ends, SIDES, wait_ms) <= 0)

@@ -145,7 +145,7 @@ bool packed_text(struct span value, struct span *text)
     return true;
 }
 
-bool packed_number(struct span value, double *number)
+static bool read_number(struct span value, long double *number)
 {
     struct head h = read_head(value.bytes, value.len);
     if (h.kind != KIND_NUMBER)
@@ -154,20 +154,31 @@ bool packed_number(struct span value, double *number)
     size_t width = h.len - 1;
     uint64_t bits = big(value.bytes + 1, width);
     if (width == 0) {
-        *number = (double)(int8_t)first;
+        *number = (int8_t)first;
     } else if (first == 0xca) {
         uint32_t half = (uint32_t)bits;
         float small;
         memcpy(&small, &half, sizeof small);
-        *number = (double)small;
+        *number = small;
     } else if (first == 0xcb) {
-        memcpy(number, &bits, sizeof *number);
+        double whole;
+        memcpy(&whole, &bits, sizeof whole);
+        *number = whole;
     } else if (first <= 0xcf) {
-        *number = (double)bits;
+        *number = bits;
     } else { /* two's complement of that width */
         unsigned shift = (unsigned)(64 - 8 * width);
-        *number = (double)((int64_t)(bits << shift) >> shift);
+        *number = ((int64_t)(bits << shift) >> shift);
     }
+    return true;
+}
+
+bool packed_number(struct span value, double *number)
+{
+    long double exact;
+    if (!read_number(value, &exact))
+        return false;
+    *number = (double)exact;
     return true;
 }
 
@@ -201,10 +212,17 @@ static bool arrays_equal(struct span a, struct span b)
     return true;
 }
 
+/* Do they have the same value? A long double holds all integers of 64 bits, and a double does not.
+ */
+static bool numbers_equal(struct span a, struct span b)
+{
+    long double x = 0, y = 0;
+    return read_number(a, &x) && read_number(b, &y) && x == y;
+}
+
 /* As deep as the packer of the rules goes (limits of it): a few hundred calls at most. */
 bool packed_equal(struct span a, struct span b)
 {
-    double number, other;
     struct span text, other_text;
     if (span_is(a, b))
         return true;
@@ -213,7 +231,7 @@ bool packed_equal(struct span a, struct span b)
         return false;
     switch (kind) {
     case KIND_NUMBER:
-        return packed_number(a, &number) && packed_number(b, &other) && number == other;
+        return numbers_equal(a, b);
     case KIND_TEXT:
         return packed_text(a, &text) && packed_text(b, &other_text) && span_is(text, other_text);
     case KIND_ARRAY:
