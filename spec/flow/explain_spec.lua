@@ -319,6 +319,15 @@ return tidemill.rule { stream = "orders", key = "k", window = tidemill.window.se
     assert.is_true(kept >= 200 and kept <= 400, kept)
   end)
 
+  it("needs little memory for them, however much the rules wrote", function()
+    engine.flood(server, "orders", 400, function(n) return { n = n } end)
+    start({ ["r.lua"] = engine.rule [[for i = 1, 20 do ctx.emit("out", { n = event.n, i = i, t = ("y"):rep(8000) }) end]] },
+      { record = 1, batch_ms = 5000, limits = { vm_mb = 16 } })
+    e:wait_equal(400, function() return server:call("XLEN", e:key "decisions") end, 20, "all records")
+    e:wait_done()
+    assert.same({ 8000, 0 }, { server:call("XLEN", "out"), #e:letters() })
+  end)
+
   it("finds the record in the partition of the stream", function()
     server:call("XADD", "orders:{3}", "5-0", "data", engine.pack { n = 1 })
     server:call("XADD", "orders:{4}", "5-0", "data", engine.pack { n = 2 })

@@ -285,6 +285,16 @@ describe("a shadow rule", function()
     assert.equal(5000, status_of("shadow:next").shadow_only_would)
   end)
 
+  it("keeps little of what only one of the two fired, until the other does", function()
+    engine.flood(server, "orders", 1000, function(n) return { n = n, k = "k" .. n } end)
+    local head = 'stream = "orders", key = "k", on_timer = function(_, ctx) ctx.emit("fired", { t = ctx.key:rep(20000) }) end'
+    start({ ["old.lua"] = engine.rule('ctx.timer.set("t", 10)', head),
+      ["next.lua"] = shadow("ctx.state.n = 1", 'shadow_of = "old", ' .. head) }, { limits = { vm_mb = 16 }, batch_events = 20 })
+    e:wait_equal(1000, function() return server:call("XLEN", "fired") end, 20, "all timers")
+    e:wait_done()
+    assert.same({ 0, 1000, 1000 }, { #e:letters(), #records(), status_of("shadow:next").shadow_only_did })
+  end)
+
   describe("under which the engine dies", function()
     local RULES = {
       ["exact.lua"] = exact.RULES["exact.lua"],

@@ -111,7 +111,8 @@ local function words_of(bytes)
   return words
 end
 
-local function command_of(words)
+---The first words of a command.
+function decision_pack.command(words)
   local list = {}
   for n = 1, math.min(#words, LIST_MOST) do list[n] = text(words[n]) end
   return array_of(list)
@@ -122,7 +123,7 @@ local function effect_of(bytes)
   local words, map = words_of(bytes), new_map()
   local payload, count = words[#words], #words
   if words[1] ~= "XADD" or words[count - 1] ~= "data" or words[count - 2] ~= "*" then
-    map:put("command", command_of(words))
+    map:put("command", decision_pack.command(words))
     return map:bytes()
   end
   map:text("stream", words[2])
@@ -138,7 +139,8 @@ local function effect_of(bytes)
   return map:bytes()
 end
 
--- What the batch wants done goes to the decisions that wanted it. (Of the effects themselves, so what was taken back is not there.)
+-- What the batch wants done goes to the decisions that wanted it, as numbers: the bytes of all would be too much at once. (Of the
+-- effects themselves, so what was taken back is not there.)
 local function collect_effects(K, p)
   local c, by_entry, rules = p.c, p.records.by_entry, K.rules
   for n = 0, c.effect_count - 1 do
@@ -148,9 +150,7 @@ local function collect_effects(K, p)
     if d then
       d.effect_count = (d.effect_count or 0) + 1
       if d.effect_count == 1 then d.effects = {} end
-      if d.effect_count <= LIST_MOST then
-        d.effects[d.effect_count] = effect_of(ffi.string(c.out.data + effect.at, effect.len))
-      end
+      if d.effect_count <= LIST_MOST then d.effects[d.effect_count] = n end
     end
   end
 end
@@ -178,11 +178,20 @@ local function put_state(map, state)
   map:put("state", own:bytes())
 end
 
+local function put_effects(map, c, d)
+  local list = {}
+  for n, number in ipairs(d.effects or {}) do
+    local effect = c.effects[number]
+    list[n] = effect_of(ffi.string(c.out.data + effect.at, effect.len))
+  end
+  put_list(map, "effects", list[1] and list, d.effect_count)
+end
+
 local function put_lookups(map, d)
   local list = {}
   for n, lookup in ipairs(d.lookups or {}) do
     local own = new_map()
-    own:put("command", command_of(lookup.command))
+    own:put("command", lookup.command)
     if lookup.refusal then
       own:text("error", lookup.refusal)
     elseif lookup.answer then
@@ -238,7 +247,7 @@ end
 ---  refused           effects that Redis refused before: letters, and not among `effects`
 ---  timers            { set, due, payload } or { cancel }
 ---@param is_small boolean  without what is large
-local function encode(d, is_small)
+local function encode(c, d, is_small)
   local map, R = new_map(), d.rule
   R.packed_name, R.packed_version = R.packed_name or text(R.name), R.packed_version or text(R.version)
   map:put("rule", R.packed_name)
@@ -260,18 +269,18 @@ local function encode(d, is_small)
   put_state(map, d.state)
   put_window(map, d.window)
   put_lookups(map, d)
-  put_list(map, "effects", d.effects, d.effect_count)
+  put_effects(map, c, d)
   map:number("refused", d.refused)
   put_timers(map, d)
   return map:bytes()
 end
 
 -- The decisions of a record in the order of the rules' names, as bytes; and how many did not fit.
-local function encode_all(record, most)
+local function encode_all(c, record, most)
   local list, used = {}, 0
   for _, d in ipairs(record.list) do
-    local bytes = most > 0 and encode(d, false)
-    if not bytes or used + #bytes > most then bytes = encode(d, true) end
+    local bytes = most > 0 and encode(c, d, false)
+    if not bytes or used + #bytes > most then bytes = encode(c, d, true) end
     if used + #bytes > RULES_MOST then break end
     list[#list + 1], used = bytes, used + #bytes
   end
@@ -288,7 +297,7 @@ function decision_pack.write(K, p)
   for _, record in ipairs(p.records.list) do
     local i = record.entry
     if i >= FIRED or i <= last then
-      local bytes, left_out = encode_all(record, used < BATCH_MOST and RULES_MOST or 0)
+      local bytes, left_out = encode_all(c, record, used < BATCH_MOST and RULES_MOST or 0)
       used = used + #bytes
       decision(c, i, bytes, left_out, record.reason or "", cut(record.message or ""))
     end

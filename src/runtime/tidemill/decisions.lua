@@ -28,6 +28,7 @@ local decisions = {}
 
 local FIRED = entry.FIRED
 local KEPT_MOST = 8388608 -- bytes that are kept of one batch (5)
+local SHORT = 16            -- bytes of a text beyond that
 local WORD = 4294967296
 
 -- ── which ones ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -135,6 +136,19 @@ local function state_before(p, slot)
   return { before = before, version = before and slot.version or nil }
 end
 
+-- A text of bounded length; beyond (5) hardly any of it.
+local function kept_text(p, text)
+  text = decision_pack.cut(text)
+  p.record_bytes = p.record_bytes + #text
+  return p.record_bytes > KEPT_MOST and text:sub(1, SHORT) or text
+end
+
+local function kept_command(p, words)
+  local bytes = decision_pack.command(words)
+  p.record_bytes = p.record_bytes + #bytes
+  return p.record_bytes > KEPT_MOST and decision_pack.command { words[1] } or bytes
+end
+
 local function add(d, name, count, item)
   local n = (d[count] or 0) + 1
   d[count] = n
@@ -189,7 +203,8 @@ end
 -- What a decision says of a handler that failed: nothing of what it did was kept.
 local function fail(K, p, d, reason, message, traceback, key)
   local R, c = d.rule, p.c
-  d.outcome, d.reason, d.message, d.traceback = "failed", reason, message, traceback
+  d.outcome, d.reason = "failed", reason
+  d.message, d.traceback = kept_text(p, message), traceback and kept_text(p, traceback)
   d.key, d.is_skipped = key or d.key, R.on_error == "skip" or nil
   d.timers, d.timer_count, d.window = nil, nil, nil
   if R.uses_state and key and not d.state then
@@ -261,7 +276,7 @@ local function wrap_asking(K)
   function K:ask(p, task, question)
     local d = decision_of(p, task.entry, task.rule)
     if d then
-      question.lookup = { command = question.argv or { "ctx.timer.get", question.timer } }
+      question.lookup = { command = kept_command(p, question.argv or { "ctx.timer.get", question.timer }) }
       add(d, "lookups", "lookup_count", question.lookup)
     end
     return ask(self, p, task, question)
@@ -273,7 +288,7 @@ local function wrap_asking(K)
   K.host.reason = function(R, text)
     local p = call.partition
     local d = decision_of(p, p.c.at_entry, R)
-    if d then add(d, "reasons", "reason_count", decision_pack.cut(text)) end
+    if d then add(d, "reasons", "reason_count", kept_text(p, text)) end
     if host_reason then return host_reason(R, text) end
   end
   K.host.is_refused = function(p, R, ordinal)
@@ -337,7 +352,7 @@ function decisions.attach(K, share)
     if R.passed > passed then
       d.outcome = "ran"
     elseif call.key == nil then
-      d.outcome, d.why = "filtered", why_not(K, p, R)
+      d.outcome, d.why = "filtered", kept_text(p, why_not(K, p, R))
     end
   end
 

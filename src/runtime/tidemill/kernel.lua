@@ -686,6 +686,12 @@ local function on_fault(err)
   return debug.traceback(message_of(err), 2)
 end
 
+-- What is told of a batch that is done.
+local function tell(self, p)
+  if p.records then self.write_records(p) end
+  if self.shadows then shadow.settle(self, p) end
+end
+
 ---Runs the batch as far as it goes. "wait": the host must fetch `c`'s wants and requests, then call again. "done": the first
 ---`processed` entries are done; what they want is in `c`. `stopped`: why the entry after them stopped its rule (on_error =
 ---"stop"). "full": nothing is done; the first entry must be run alone in a new VM (only when c.is_renewable).
@@ -700,7 +706,9 @@ function kernel:run(p)
     if ok then
       status = is_through and "done" or "wait"
       again = is_through and must_run_again(p)
-    else
+      if is_through and not again then ok, is_through = xpcall(tell, on_fault, self, p) end
+    end
+    if not ok then
       call.task = nil -- it may have been broken off in the middle of one
       local how = memory.how_to_restart(p, is_through)
       if not how then error(is_through, 0) end
@@ -717,9 +725,7 @@ function kernel:run(p)
   if status ~= "done" then return status, 0 end
   if p.failed then count_failures(self, p) end
   if next(p.late) ~= nil then count_late(self, p) end
-  if p.records then self.write_records(p) end
   clocks.report(self, p)
-  if self.shadows then shadow.settle(self, p) end
   end_clock(p)
   if self.failing_count > 0 then health.look(self) end
   -- A second try may have ended before the place where the first one stopped, because time was up.

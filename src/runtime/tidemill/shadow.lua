@@ -15,7 +15,8 @@ local ffi = require "tidemill.cdef"
 local shadow = {}
 
 local FIRED = entry.FIRED
-local HALVES_MOST = 4096 -- of one rule, while their other halves are waited for
+local HALVES_MOST = 4096        -- of one rule, while their other halves are waited for
+local HALVES_BYTES = 256 * 1024 -- of all of these
 local type = type
 
 ---The kernel's shadow rules, if there are any: K.shadows. Their counts, since the engine's start: R.shadow_counts.
@@ -130,21 +131,30 @@ end
 
 local function reason_of(wish) return wish and wish.failure and wish.failure.reason end
 
+-- Keeps a half until the other comes. Too many of them are forgotten: then each counts for itself.
+local function keep_half(halves, place, half)
+  half.size = #place + #half.bytes
+  if halves.count == HALVES_MOST or halves.bytes + half.size > HALVES_BYTES then
+    halves.count, halves.bytes, halves.by_place = 0, 0, {}
+  end
+  if half.size > HALVES_BYTES then return end
+  halves.count, halves.bytes, halves.by_place[place] = halves.count + 1, halves.bytes + half.size, half
+end
+
 -- Counts a record of what fired for one of the rules only, in this batch (2). Its other half may have come, or comes yet.
 local function count_half(K, p, R, place, half)
   local counts = R.shadow_counts
-  local halves = p.shadow_halves[R.index] or { count = 0, by_place = {} }
+  local halves = p.shadow_halves[R.index] or { count = 0, bytes = 0, by_place = {} }
   local other = halves.by_place[place]
   p.shadow_halves[R.index] = halves
   if other and other.kind == half.kind then return end -- a batch that is run again
   if not other then
-    if halves.count == HALVES_MOST then halves.count, halves.by_place = 0, {} end
-    halves.count, halves.by_place[place] = halves.count + 1, half
+    keep_half(halves, place, half)
     counts[half.kind] = counts[half.kind] + 1
     return
   end
   local kind = half.reason == other.reason and K.host.is_same(half.bytes, other.bytes) and "same" or "different"
-  halves.count, halves.by_place[place] = halves.count - 1, nil
+  halves.count, halves.bytes, halves.by_place[place] = halves.count - 1, halves.bytes - other.size, nil
   counts[other.kind], counts[kind] = counts[other.kind] - 1, counts[kind] + 1
 end
 
