@@ -328,6 +328,22 @@ return tidemill.rule { stream = "orders", key = "k", window = tidemill.window.se
     assert.same({ 8000, 0 }, { server:call("XLEN", "out"), #e:letters() })
   end)
 
+  it("says that records are lost when no stream stands at their key, and goes on", function()
+    server:call("SET", "tidemill:g:decisions", "mine")
+    engine.flood(server, "orders", 50, function(n) return { n = n } end)
+    start({ ["r.lua"] = EMITS }, { record = 1, batch_events = 10 })
+    e:wait_equal(50, function() return server:call("XLEN", "out") end, 10, "all of it")
+    local line = e:wait_logged "record_refused"
+    assert.same({ "warn", "tidemill:g:decisions" }, { line.level, line.key })
+    assert.matches("delete or rename what stands at its key", line.message)
+    assert.matches("^WRONGTYPE ", line.cause)
+    server:call("DEL", "tidemill:g:decisions")
+    server:call("XADD", "orders", "*", "data", engine.pack { n = 51 })
+    e:wait_equal(1, function() return server:call("XLEN", e:key "decisions") end, 5, "the next record")
+    e:wait_done()
+    assert.same({ 51, 0 }, { server:call("XLEN", "out"), #e:letters() })
+  end)
+
   it("finds the record in the partition of the stream", function()
     server:call("XADD", "orders:{3}", "5-0", "data", engine.pack { n = 1 })
     server:call("XADD", "orders:{4}", "5-0", "data", engine.pack { n = 2 })

@@ -285,6 +285,17 @@ describe("a shadow rule", function()
     assert.equal(5000, status_of("shadow:next").shadow_only_would)
   end)
 
+  it("costs no live rule anything when its key is taken by something else", function()
+    engine.flood(server, "orders", 50)
+    server:call("SET", "tidemill:g:shadow:next", "mine")
+    start({ ["old.lua"] = engine.rule 'ctx.emit("out", { n = event.n })',
+      ["next.lua"] = shadow('ctx.emit("out", { n = event.n })', 'shadow_of = "old", stream = "orders"') }, { batch_events = 10 })
+    e:wait_done()
+    assert.same({ 50, 0 }, { server:call("XLEN", "out"), #e:letters() })
+    assert.equal("tidemill:g:shadow:*", e:wait_logged("record_refused").key)
+    assert.equal("mine", server:call("GET", "tidemill:g:shadow:next"))
+  end)
+
   it("keeps little of what only one of the two fired, until the other does", function()
     engine.flood(server, "orders", 1000, function(n) return { n = n, k = "k" .. n } end)
     local head = 'stream = "orders", key = "k", on_timer = function(_, ctx) ctx.emit("fired", { t = ctx.key:rep(20000) }) end'

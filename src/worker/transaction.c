@@ -9,6 +9,10 @@
 
 enum { HASH_PAIRS = 512 };
 
+/* What the commands are called that only tell of rules. */
+#define SHADOW_RECORDS "XADD :shadow:*"
+#define DECISIONS "XADD :decisions"
+
 void transaction_fini(struct transaction *t)
 {
     buf_fini(&t->fields);
@@ -31,7 +35,7 @@ uint32_t transaction_add_letters(struct commit *commit, struct bridge *bridge)
     const struct buf *letters = bridge_letters(bridge, &count);
     const struct buf *records = bridge_shadow_records(bridge, &shadow_count);
     commit_add_commands(commit, letters->data, letters->len, count, "XADD :dlq");
-    commit_add_commands(commit, records->data, records->len, shadow_count, "XADD :shadow:*");
+    commit_add_commands(commit, records->data, records->len, shadow_count, SHADOW_RECORDS);
     return count;
 }
 
@@ -39,7 +43,7 @@ void transaction_add_decisions(struct commit *commit, struct bridge *bridge)
 {
     uint32_t count;
     const struct buf *decisions = bridge_decisions(bridge, &count);
-    commit_add_commands(commit, decisions->data, decisions->len, count, "XADD :decisions");
+    commit_add_commands(commit, decisions->data, decisions->len, count, DECISIONS);
 }
 
 static int compare_changes(const void *left, const void *right)
@@ -225,6 +229,20 @@ uint64_t transaction_land(struct owner *o)
     return events;
 }
 
+/* Records are for people: production goes on without them. */
+static bool is_record(const struct owner *o, const char *what, const char *message)
+{
+    if (strcmp(what, SHADOW_RECORDS) != 0 && strcmp(what, DECISIONS) != 0)
+        return false;
+    struct buf key = {0};
+    buf_printf(&key, "%s%s", o->options.keys->prefix.data, strchr(what, ':') + 1);
+    log_repeat(LOG_WARN, "record_refused",
+               "Redis refused a record, which is lost; delete or rename what stands at its key",
+               "key", buf_text(&key), "cause", message, NULL);
+    buf_fini(&key);
+    return true;
+}
+
 bool transaction_next_fault(const struct commit *commit, struct owner *o, size_t *cursor,
                             struct error *why)
 {
@@ -238,6 +256,8 @@ bool transaction_next_fault(const struct commit *commit, struct owner *o, size_t
                 s->has_group = strncmp(message, "BUSYGROUP", 9) == 0;
             continue;
         }
+        if (is_record(o, what, message))
+            continue;
         error_set(why, ERROR_FATAL_REPLY,
                   "Redis refused a write to one of the engine's own keys (%s): %s; delete or "
                   "rename what stands there",
