@@ -344,6 +344,14 @@ return tidemill.rule { stream = "orders", key = "k", window = tidemill.window.se
     assert.same({ 51, 0 }, { server:call("XLEN", "out"), #e:letters() })
   end)
 
+  it("keeps records and letters under the name of a long stream that stands alone", function()
+    local name = ("s"):rep(300)
+    engine.send(server, name, { { id = "5-1", { n = 1 } } })
+    start({ ["r.lua"] = engine.rule([[error "no"]], ('stream = "%s"'):format(name)) }, { record = 1, partition = "stream" })
+    e:wait_done(8, name)
+    assert.same({ 1, 1 }, { #e:letters(name), server:call("XLEN", e:key("decisions", name)) })
+  end)
+
   it("finds the record in the partition of the stream", function()
     server:call("XADD", "orders:{3}", "5-0", "data", engine.pack { n = 1 })
     server:call("XADD", "orders:{4}", "5-0", "data", engine.pack { n = 2 })

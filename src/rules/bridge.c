@@ -70,19 +70,21 @@ static void know_all_states(struct bridge *b)
     }
 }
 
+static char *copy_text(const char *text)
+{
+    return must(strdup(text != NULL ? text : ""));
+}
+
 int bridge_create(struct rulebook *book, const struct bridge_options *options, struct bridge **out,
                   struct error *error)
 {
     struct bridge *b = must(calloc(1, sizeof *b));
     b->options = *options;
-    snprintf(b->dlq_key, sizeof b->dlq_key, "%s", options->dlq_key);
-    b->options.dlq_key = b->dlq_key;
-    snprintf(b->decisions_key, sizeof b->decisions_key, "%s", options->decisions_key);
-    b->options.decisions_key = b->decisions_key;
+    b->options.dlq_key = b->dlq_key = copy_text(options->dlq_key);
+    b->options.decisions_key = b->decisions_key = copy_text(options->decisions_key);
+    b->options.prefix = b->prefix = copy_text(options->prefix);
     snprintf(b->partition, sizeof b->partition, "%s", options->partition);
     b->options.partition = b->partition;
-    snprintf(b->prefix, sizeof b->prefix, "%s", options->prefix);
-    b->options.prefix = b->prefix;
     b->states = states_create(options->is_apart ? SIZE_MAX : options->state_cache_bytes);
     bridge_time_open(b);
     int failed = open_in(b, book, error);
@@ -127,6 +129,9 @@ void bridge_destroy(struct bridge *b)
     free(b->groups);
     free(b->answers);
     free(b->letters_of);
+    free(b->dlq_key);
+    free(b->decisions_key);
+    free(b->prefix);
     free(b);
 }
 
@@ -684,12 +689,18 @@ void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void
     add_effect(v, rule, ordinal, len);
 }
 
-/* The key of the effect that was added last. */
+/* The key of the effect that was added last. That of all effects of an event is kept once. */
 void bridge_note_key(struct bridge *b, const char *key, size_t len)
 {
     struct effect *last = &b->view.effects[b->view.effect_count - 1];
-    last->key_at = (uint32_t)b->effect_keys.len;
+    const struct effect *before = b->view.effect_count > 1 ? last - 1 : NULL;
     last->key_len = (uint32_t)len;
+    if (before != NULL && before->key_len == len && len > 0 &&
+        memcmp(b->effect_keys.data + before->key_at, key, len) == 0) {
+        last->key_at = before->key_at;
+        return;
+    }
+    last->key_at = (uint32_t)b->effect_keys.len;
     buf_append(&b->effect_keys, key, len);
 }
 

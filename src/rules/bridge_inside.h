@@ -49,7 +49,8 @@ struct bridge {
     bridge_commands_call *find_commands;
     void *find_context;
     struct bridge_options options;
-    char dlq_key[256], decisions_key[256], prefix[256], partition[128];
+    char *dlq_key, *decisions_key, *prefix; /* as long as the names of streams make them */
+    char partition[128];
     struct note *note; /* of the worker */
     lua_Integer id;    /* of the kernel's record of this partition */
     double first_clock_ms, redis_ms;

@@ -5,8 +5,6 @@
 
 #include "batch/shadow_record.h"
 
-#include <stdio.h>
-
 const struct buf *bridge_effect_value(struct bridge *b, uint32_t number)
 {
     assert(number < b->view.effect_count);
@@ -32,7 +30,6 @@ static struct shadow_record_side side_of(const struct bridge *b, const struct sh
 void bridge_shadow(struct bridge *b, uint32_t i, const struct shadow_side *would,
                    const struct shadow_side *did, bool is_same, const char *key, size_t key_len)
 {
-    char stream[sizeof b->prefix + RULE_NAME];
     struct bridge_described texts;
     struct letter entry = {.key = key, .key_len = key_len};
     bridge_describe(b, b->book, bridge_entry(b, i), would->rule, &entry, &texts);
@@ -50,9 +47,11 @@ void bridge_shadow(struct bridge *b, uint32_t i, const struct shadow_side *would
         .is_same = is_same,
     };
     /* The name of a shadow rule begins with "shadow:", and so this is …:shadow:RULE. */
-    snprintf(stream, sizeof stream, "%s%s", b->prefix, record.would.name);
-    shadow_record_append(&b->shadow_records, stream, rulebook_config(b->book)->shadow_maxlen,
-                         &record);
+    struct buf stream = {0};
+    buf_printf(&stream, "%s%s", b->prefix, record.would.name);
+    shadow_record_append(&b->shadow_records, buf_text(&stream),
+                         rulebook_config(b->book)->shadow_maxlen, &record);
+    buf_fini(&stream);
     b->shadow_count++;
 }
 
