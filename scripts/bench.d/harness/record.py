@@ -1,0 +1,97 @@
+"""What records of decisions cost: the pricing work with the setting `record` at several shares, beside plain C.
+
+In each round (b), the plain C client that recovers nothing, and Tidemill at each share in turn do the work of the mode
+`throughput`, checked in the same way. All CPU time is counted, that of a record's bytes in Redis too; what one recorded
+event costs is the difference to share 0 in the same round. The records themselves are counted: with share 1 as many as
+entries, with 0 none, between them within five standard deviations of the share.
+"""
+
+import math
+
+from . import clients, phase, report
+from .arguments import positive
+from .redis import Server
+
+NAME = "record"
+HELP = "records of decisions: CPU per event at shares 0, 0.01, 0.1 and 1"
+
+SHARES = ("0", "0.01", "0.1", "1")
+MAXLEN = 100_000  # `record_maxlen` as it is when nobody sets it: what Redis keeps, about
+RECORDS = "tidemill:bench:decisions"
+
+
+def add_arguments(parser):
+    parser.add_argument("--events", type=positive, default=1_000_000, metavar="N", help="entries preloaded (1,000,000)")
+    parser.add_argument("--users", type=positive, default=10_000, metavar="N", help="distinct user_id (10,000)")
+
+
+class Recording(clients.Tidemill):
+    """Tidemill that records a share of the events."""
+
+    def __init__(self, share):
+        self.key, self.title, self.share = f"record-{share}", f"Tidemill, record {share}", float(share)
+
+    def command(self, socket_path):
+        return super().command(socket_path) + ["--record", f"{self.share:g}"]
+
+
+def _check_count(redis, client, events):
+    """How many records there were ever (the stream's entries-added), which must be the share."""
+    fields = redis("XINFO", "STREAM", RECORDS) if redis("EXISTS", RECORDS) else ["entries-added", 0]
+    count = dict(zip(fields[::2], fields[1::2]))["entries-added"]
+    most_off = 5 * math.sqrt(events * client.share * (1 - client.share))
+    if abs(count - events * client.share) > most_off:
+        raise SystemExit(f"bench: WRONG RESULT of {client.key}: {count:,} records of {events:,} events")
+    return count
+
+
+def run(options):
+    plain = clients.select("b", "b")
+    shares = [Recording(share) for share in SHARES]
+    for client in shares:
+        client.prepare()
+    chosen = plain + [client for client in shares if not options.only or client.key in options.only.split(",")]
+    runs = {client.key: [] for client in chosen}
+    with Server() as server:
+        work = phase.Work(server, options.events, options.users, options.seed)
+        print(f"{work.events:,} entries, {work.expected['offers']:,} purchases; {options.runs} rounds", flush=True)
+        for number in range(1, options.runs + 1):
+            for client in chosen:
+                figures = phase.run(server, work, client, 60 + work.events / 5_000)
+                if client in shares:
+                    figures["records"] = _check_count(server.command, client, work.events)
+                runs[client.key].append(figures)
+            print(f"  round {number}: " + ", ".join(
+                f"{key} {figures[-1]['client_us']:.2f} µs" for key, figures in runs.items()), flush=True)
+    results = {client.key: {"title": client.title, "median": report.medians(runs[client.key]),
+                            "runs": runs[client.key]} for client in chosen}
+    _print(chosen, results)
+    report.write_json(options.json, NAME, {"events": options.events, "users": options.users, "seed": options.seed,
+                                           "runs": options.runs}, results)
+
+
+def _cost(results, client, name):
+    """CPU µs of one recorded event: what share 0 in the same round did not spend."""
+    median = results[client.key]["median"]
+    if "record-0" not in results or not median.get("records"):
+        return "-"
+    pairs = zip(results[client.key]["runs"], results["record-0"]["runs"])
+    costs = sorted((own[name] - other[name]) * results_events / own["records"] for own, other, results_events in
+                   ((own, other, own["events_per_second"] * own["seconds"]) for own, other in pairs))
+    return f"{costs[len(costs) // 2]:.1f}"
+
+
+def _print(chosen, results):
+    rows = []
+    for client in chosen:
+        median = results[client.key]["median"]
+        rows.append([client.title, f"{median['events_per_second']:,.0f}", f"{median['client_us']:.2f}",
+                     report.ratio_text(report.ratio(results, client.key, "record-0", "client_us")),
+                     _cost(results, client, "client_us"), f"{median['server_us']:.2f}",
+                     _cost(results, client, "server_us"), f"{median['peak_rss_mib']:.0f}"])
+    print("\nMedians; µs are CPU time an event; x is the ratio to share 0 in the same round, its median; a record's are the\n"
+          "difference to share 0, for each event that was recorded:\n")
+    report.table(["", "events/s", "client µs", "x", "a record's", "redis µs", "a record's", "peak MiB"], rows)
+    report.print_goals([
+        ("client CPU at 0.01, of that at 0", report.ratio(results, "record-0.01", "record-0", "client_us"), "<=", 1.1),
+    ])
