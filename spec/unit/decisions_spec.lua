@@ -307,9 +307,9 @@ describe("a record", function()
     end
     local kit, bytes = load(rules), nil
     local decision = kit.host.functions.decision
-    kit.host.functions.decision = function(c, i, packed, ...)
-      bytes = #packed
-      return decision(c, i, packed, ...)
+    kit.host.functions.decision = function(c, i, packed, len, ...)
+      bytes = len
+      return decision(c, i, packed, len, ...)
     end
     kit:event("s", { k = 1 })
     local record = kit:decisions()[1]

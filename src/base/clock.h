@@ -15,6 +15,12 @@ uint64_t clock_coarse_ms(void);
 /* CPU time of the calling thread. May be called in a signal handler; costs a system call. */
 uint64_t clock_cpu_us(void);
 
+/* The same to a quarter of a millisecond, and cheap (30 ns; the system call is 200, on some virtual
+ * machines 1,600): the monotonic clock, put right when the last time was that long ago. What the
+ * thread spent off its CPU since then counts until it is put right; then the clock steps back. Each
+ * thread has its own. */
+uint64_t clock_cpu_about_us(void);
+
 /* Milliseconds since 1970: for log lines and letters only. */
 uint64_t clock_wall_ms(void);
 

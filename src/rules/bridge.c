@@ -728,3 +728,8 @@ double bridge_cpu_us(void)
 {
     return (double)clock_cpu_us();
 }
+
+double bridge_cpu_about_us(void)
+{
+    return (double)clock_cpu_about_us();
+}

@@ -26,8 +26,13 @@ void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *v
                    size_t key_len, const char *payload, size_t payload_len);
 /* The record of an entry: its decisions in msgpack, how many more there were, and why it could not
  * be decoded ("" and "": it could). */
-void bridge_decision(struct bridge *b, uint32_t i, const char *decisions, size_t len,
+void bridge_decision(struct bridge *b, uint32_t i, const void *decisions, size_t len,
                      uint32_t left_out, const char *reason, const char *message);
+/* Appends an effect, a command as bytes of the protocol, as a decision has it (decision_pack.lua).
+ * Returns the bytes written: not more than a few beyond 20 KiB, whatever it is. */
+uint32_t pack_effect(uint8_t *at, const char *command, size_t len);
+/* The token of the value of a field of the event, the last one of this name; -1: it has none. */
+int32_t bridge_field(struct bridge *b, const char *name, size_t len);
 bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);
 void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void *command,
                    size_t len);
@@ -67,6 +72,11 @@ int32_t bridge_fire(struct bridge *b, uint32_t rule, uint32_t kind, uint32_t ind
 void bridge_seen(struct bridge *b, uint32_t rule, uint32_t stream, double ms);
 double bridge_clock(void);
 double bridge_cpu_us(void);
+double bridge_cpu_about_us(void); /* clock_cpu_about_us */
+
+/* pack.c says why they are here. `at` has room for the bytes and 9 more; returns those written. */
+uint32_t pack_number(uint8_t *at, double number);
+uint32_t pack_string(uint8_t *at, const char *text, uint32_t len);
 
 /* FNV-1a, as rulebook.lua has it for where there is no C: that takes seconds for a large folder. */
 uint32_t version_hash(const char *text, size_t len);

@@ -4,11 +4,9 @@
  * Why not in Lua: every branch on a value is a trace of its own there, and the paths through an
  * event multiply (measured: 548 traces for six fields, and past LuaJIT's 100 side traces a loop
  * falls back to the interpreter). Here it is one call. */
-#include <stdint.h>
-#include <string.h>
+#include "rules/kernel_calls.h"
 
-uint32_t pack_number(uint8_t *at, double number);
-uint32_t pack_string(uint8_t *at, const char *text, uint32_t len);
+#include <string.h>
 
 static uint32_t put_big_endian(uint8_t *at, uint8_t head, uint64_t value, unsigned width)
 {

@@ -17,7 +17,14 @@ local BATCH_MOST = 8388608      -- of all records of a batch; beyond it, they ke
 
 local FIRED = entry.FIRED
 local VALUE_MOST, LIST_MOST = decision_pack.VALUE_MOST, decision_pack.LIST_MOST
-local char, floor, concat = string.char, math.floor, table.concat
+local floor, min, type = math.floor, math.min, type
+local base, copy, put_string, put_number, put_head = pack.bytes(), ffi.copy, pack.put_string, pack.put_number, pack.put_head
+
+---Where a decision stands among those of its batch, as a key; of rule 0: the record of an entry. With a half: tables with
+---scattered whole numbers are not compiled.
+function decision_pack.place(i, rule) return i * 65536 + rule + 0.5 end
+
+local place = decision_pack.place
 
 ---A text of bounded length.
 function decision_pack.cut(text)
@@ -27,208 +34,232 @@ end
 
 local cut = decision_pack.cut
 
--- ── msgpack, put together of pieces that are packed already ─────────────────────────────────────────────────────────────
+-- ── msgpack, put together by hand in the buffer of pack.lua: each function writes at a place and returns that behind it ─────
 
 local NIL, TRUE = "\192", "\195"
 
-local function number16(n) return char(floor(n / 256) % 256, n % 256) end
-
-local function map_of(count, parts)
-  local head = count < 16 and char(0x80 + count) or "\222" .. number16(count)
-  return head .. concat(parts)
+-- Names of fields, packed.
+local N = {}
+for _, name in ipairs { "rule", "version", "outcome", "us", "key", "why", "reason", "message", "skipped", "late_ms", "cut",
+  "traceback", "reasons", "state", "window", "lookups", "effects", "refused", "timers", "kind", "start", "stop", "command", "error",
+  "set", "cancel", "due", "stream", "event", "event_size", "json", "reasons_count", "lookups_count", "effects_count",
+  "timers_count" } do
+  N[name] = pack.string(name)
 end
 
-local function array_of(list)
-  local head = #list < 16 and char(0x90 + #list) or "\220" .. number16(#list)
-  return head .. concat(list)
+-- The field of the outcome, packed.
+local OUTCOMES = {}
+for _, outcome in ipairs { "ran", "filtered", "failed", "late" } do OUTCOMES[outcome] = N.outcome .. pack.string(outcome) end
+
+local function put_bytes(at, bytes)
+  copy(base + at, bytes, #bytes)
+  return at + #bytes
 end
 
-local function text(v) return (pack.string(cut(v))) end
+local function put_text(at, v) return (put_string(at, cut(v))) end
 
-local function packed_number(v) return (pack.string(v)) end
-
-local NAMES = {}
-
--- Of the few texts that are the same in all records.
-local function packed_name(name)
-  local bytes = NAMES[name]
-  if not bytes then
-    bytes = pack.string(name)
-    NAMES[name] = bytes
+-- The head of a map that was begun at `head` with one byte for it: how many pairs came to be is only known now.
+local function end_map(head, at, count)
+  if count < 16 then
+    base[head] = 0x80 + count
+    return at
   end
-  return bytes
+  ffi.C.memmove(base + head + 3, base + head + 1, at - head - 1)
+  put_head(head, count, 0x80, 16, 0xde)
+  return at + 2
 end
 
--- A map that grows: its fields in the order in which they are put.
-local Map = {}
-Map.__index = Map
-
-local function new_map() return setmetatable({ count = 0 }, Map) end
-
-function Map:put(name, bytes)
-  if not bytes then return end
-  local at = 2 * self.count
-  self[at + 1], self[at + 2], self.count = packed_name(name), bytes, self.count + 1
+-- Fields, each put when it is there: the place and the count of the map behind it.
+local function text_field(at, count, name, v)
+  if not v then return at, count end
+  return put_text(put_bytes(at, name), v), count + 1
 end
 
-function Map:text(name, v) if v then self:put(name, text(v)) end end
+local function number_field(at, count, name, v)
+  if not v then return at, count end
+  return put_number(put_bytes(at, name), v), count + 1
+end
 
-function Map:number(name, v) if v then self:put(name, packed_number(v)) end end
+local function flag_field(at, count, name, v)
+  if not v then return at, count end
+  return put_bytes(put_bytes(at, name), TRUE), count + 1
+end
 
-function Map:flag(name, v) if v then self:put(name, TRUE) end end
+-- A value as decisions.lua keeps it: its bytes, how many they were, or { fault }.
+local KEPT = {}
+for _, name in ipairs { "before", "after", "answer", "payload" } do
+  KEPT[name] = { bytes = pack.string(name), size = pack.string(name .. "_size"), fault = pack.string(name .. "_fault") }
+end
 
-function Map:bytes() return map_of(self.count, self) end
+local function put_kept(at, name, kept)
+  if type(kept) == "string" then return (put_bytes(put_bytes(at, name.bytes), kept)) end
+  if type(kept) == "number" then return (put_number(put_bytes(at, name.size), kept)) end
+  return (put_text(put_bytes(at, name.fault), kept.fault))
+end
 
--- A value as decisions.lua keeps it: { bytes }, or { size }, or { fault }.
-local function put_kept(map, name, kept)
-  if kept.bytes then return map:put(name, kept.bytes) end
-  map:number(name .. "_size", kept.size)
-  map:text(name .. "_fault", kept.fault)
+local function put_none(at, name) return (put_bytes(put_bytes(at, name.bytes), NIL)) end
+
+local function put_command(at, words)
+  local count = min(#words, LIST_MOST)
+  at = put_head(at, count, 0x90, 16, 0xdc)
+  for n = 1, count do at = put_text(at, words[n]) end
+  return at
 end
 
 -- ── effects ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- The number of a line such as "$12\r\n", and where the next line begins.
-local function number_at(bytes, at)
-  local number, digit = 0, bytes:byte(at + 1)
-  at = at + 1
-  while digit ~= 13 do
-    number, at = number * 10 + digit - 48, at + 1
-    digit = bytes:byte(at)
-  end
-  return number, at + 2
-end
-
--- RESP: "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" -> { "GET", "k" }. (By hand, because patterns are not compiled.)
+-- RESP: "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" -> { "GET", "k" }.
 local function words_of(bytes)
-  local count, at = number_at(bytes, 1)
+  local count, at = bytes:match "^%*(%d+)\r\n()"
   local words = {}
-  for n = 1, count do
-    local len, start = number_at(bytes, at)
+  for n = 1, tonumber(count) do
+    local len, start = bytes:match("^%$(%d+)\r\n()", at)
     words[n] = bytes:sub(start, start + len - 1)
     at = start + len + 2
   end
   return words
 end
 
----The first words of a command.
-function decision_pack.command(words)
-  local list = {}
-  for n = 1, math.min(#words, LIST_MOST) do list[n] = text(words[n]) end
-  return array_of(list)
-end
-
 -- An emit is { stream, event }, its event a value or, of an output in JSON, its text; any other write { command }.
-local function effect_of(bytes)
-  local words, map = words_of(bytes), new_map()
+-- In the engine this is C (bridge_decisions.c: pack_effect); the test kit has none and does the same in Lua.
+local function put_effect_in_lua(at, bytes)
+  local words = words_of(bytes)
   local payload, count = words[#words], #words
   if words[1] ~= "XADD" or words[count - 1] ~= "data" or words[count - 2] ~= "*" then
-    map:put("command", decision_pack.command(words))
-    return map:bytes()
+    return end_map(at, put_command(put_bytes(at + 1, N.command), words), 1)
   end
-  map:text("stream", words[2])
+  local head = at
+  at = text_field(at + 1, 0, N.stream, words[2])
   local first = payload:byte() or 0
-  local is_map = (first >= 0x80 and first <= 0x8f) or first == 0xde or first == 0xdf
   if #payload > VALUE_MOST then
-    map:number("event_size", #payload)
-  elseif is_map then
-    map:put("event", payload)
+    at = number_field(at, 1, N.event_size, #payload)
+  elseif (first >= 0x80 and first <= 0x8f) or first == 0xde or first == 0xdf then
+    at = put_bytes(put_bytes(at, N.event), payload)
   else
-    map:put("json", (pack.string(payload)))
+    at = put_string(put_bytes(at, N.json), payload)
   end
-  return map:bytes()
+  return end_map(head, at, 2)
 end
 
--- What the batch wants done goes to the decisions that wanted it, as numbers: the bytes of all would be too much at once. (Of the
--- effects themselves, so what was taken back is not there.)
-local function collect_effects(K, p)
-  local c, by_entry, rules = p.c, p.records.by_entry, K.rules
+ffi.cdef "uint32_t pack_effect(uint8_t *, const char *, size_t);"
+local native = pcall(function() return ffi.C.pack_effect end)
+
+local put_effect
+if native then
+  local pack_effect = ffi.C.pack_effect
+  put_effect = function(at, c, effect) return at + pack_effect(base + at, c.out.data + effect.at, effect.len) end
+else
+  put_effect = function(at, c, effect)
+    return (put_effect_in_lua(at, ffi.string(c.out.data + effect.at, effect.len)))
+  end
+end
+
+-- Behind the number of an effect of the batch: that of the next one of the same decision.
+local next_effect = {}
+
+-- What the batch wants done goes to the decisions that wanted it. (Of the effects themselves, so what was taken back is not there.)
+local function collect_effects(p)
+  local c, at = p.c, p.records.at
   for n = 0, c.effect_count - 1 do
     local effect = c.effects[n]
-    local record = effect.len > 0 and by_entry[effect.entry + 0.5]
-    local d = record and record.by_rule[rules[effect.rule]]
-    if d then
-      d.effect_count = (d.effect_count or 0) + 1
-      if d.effect_count == 1 then d.effects = {} end
-      if d.effect_count <= LIST_MOST then d.effects[d.effect_count] = n end
+    local d = at[place(effect.entry, effect.rule)]
+    if d and effect.len > 0 then
+      d.effect_count = d.effect_count + 1
+      if d.last_effect then next_effect[d.last_effect + 0.5] = n else d.first_effect = n end
+      d.last_effect = n
     end
   end
 end
 
 -- ── one decision ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+-- The head of a list that has `count` things, of which the first are kept.
+local function list_field(at, name, count)
+  return (put_head(put_bytes(at, name), min(count, LIST_MOST), 0x90, 16, 0xdc))
+end
+
 -- Says how many there were, when not all of them are there.
-local function put_list(map, name, list, count)
-  if not list then return end
-  map:put(name, array_of(list))
-  if count > #list then map:number(name .. "_count", count) end
+local function count_field(at, fields, name, count)
+  if count > LIST_MOST then return put_number(put_bytes(at, name), count), fields + 2 end
+  return at, fields + 1
 end
 
 -- Of none before and none after nothing is said: whether a rule has a state at all is only known once it has looked.
-local function put_state(map, state)
-  if not state or not (state.before or state.after) then return end
-  local own = new_map()
-  if state.before then put_kept(own, "before", state.before) else own:put("before", NIL) end
-  own:number("version", state.version)
-  if state.after then
-    put_kept(own, "after", state.after)
-  elseif not state.is_undone then
-    own:put("after", NIL)
+local function put_state(at, count, d)
+  if not d.before and not d.after then return at, count end
+  local head, own = put_bytes(at, N.state), 1
+  at = head + 1
+  at = d.before and put_kept(at, KEPT.before, d.before) or put_none(at, KEPT.before)
+  at, own = number_field(at, own, N.version, d.version)
+  if d.after then
+    at, own = put_kept(at, KEPT.after, d.after), own + 1
+  elseif not d.is_undone then
+    at, own = put_none(at, KEPT.after), own + 1
   end
-  map:put("state", own:bytes())
+  return end_map(head, at, own), count + 1
 end
 
-local function put_effects(map, c, d)
-  local list = {}
-  for n, number in ipairs(d.effects or {}) do
-    local effect = c.effects[number]
-    list[n] = effect_of(ffi.string(c.out.data + effect.at, effect.len))
+local function put_effects(at, count, c, d)
+  if d.effect_count == 0 then return at, count end
+  at = list_field(at, N.effects, d.effect_count)
+  local n = d.first_effect
+  at = put_effect(at, c, c.effects[n])
+  for _ = 2, min(d.effect_count, LIST_MOST) do
+    n = next_effect[n + 0.5]
+    at = put_effect(at, c, c.effects[n])
   end
-  put_list(map, "effects", list[1] and list, d.effect_count)
+  return count_field(at, count, N.effects_count, d.effect_count)
 end
 
-local function put_lookups(map, d)
-  local list = {}
-  for n, lookup in ipairs(d.lookups or {}) do
-    local own = new_map()
-    own:put("command", lookup.command)
+local function put_lookups(at, count, d)
+  if not d.lookups then return at, count end
+  at = list_field(at, N.lookups, d.lookup_count)
+  for n = 1, #d.lookups do
+    local lookup, head, own = d.lookups[n], at, 1
+    at = put_command(put_bytes(at + 1, N.command), lookup.command)
     if lookup.refusal then
-      own:text("error", lookup.refusal)
+      at, own = text_field(at, own, N.error, lookup.refusal)
     elseif lookup.answer then
-      put_kept(own, "answer", lookup.answer)
+      at, own = put_kept(at, KEPT.answer, lookup.answer), own + 1
     end
-    list[n] = own:bytes()
+    at = end_map(head, at, own)
   end
-  put_list(map, "lookups", list[1] and list, d.lookup_count)
+  return count_field(at, count, N.lookups_count, d.lookup_count)
 end
 
-local function put_timers(map, d)
-  local list = {}
-  for n, timer in ipairs(d.timers or {}) do
-    local own = new_map()
-    own:text(timer.due and "set" or "cancel", timer.name)
-    own:number("due", timer.due)
-    if timer.payload then put_kept(own, "payload", timer.payload) end
-    list[n] = own:bytes()
+local function put_timers(at, count, d)
+  if not d.timers then return at, count end
+  at = list_field(at, N.timers, d.timer_count)
+  for n = 1, #d.timers do
+    local timer, head, own = d.timers[n], at, 0
+    at, own = text_field(at + 1, own, timer.due and N.set or N.cancel, timer.name)
+    at, own = number_field(at, own, N.due, timer.due)
+    if timer.payload then at, own = put_kept(at, KEPT.payload, timer.payload), own + 1 end
+    at = end_map(head, at, own)
   end
-  put_list(map, "timers", list[1] and list, d.timer_count)
+  return count_field(at, count, N.timers_count, d.timer_count)
 end
 
-local function put_window(map, window)
-  if not window then return end
-  local own = new_map()
-  own:text("kind", window.kind)
-  own:number("start", window.start)
-  own:number("stop", window.stop)
-  if window.before then put_kept(own, "before", window.before) else own:put("before", NIL) end
-  put_kept(own, "after", window.after)
-  map:put("window", own:bytes())
+local function put_window(at, count, window)
+  if not window then return at, count end
+  local head, own = put_bytes(at, N.window), 0
+  at, own = text_field(head + 1, own, N.kind, window.kind)
+  at, own = number_field(at, own, N.start, window.start)
+  at, own = number_field(at, own, N.stop, window.stop)
+  at = window.before and put_kept(at, KEPT.before, window.before) or put_none(at, KEPT.before)
+  return end_map(head, put_kept(at, KEPT.after, window.after), own + 2), count + 1
 end
 
-local function put_reasons(map, d)
-  local list = {}
-  for n, one in ipairs(d.reasons or {}) do list[n] = text(one) end
-  put_list(map, "reasons", list[1] and list, d.reason_count)
+local function put_reasons(at, count, d)
+  if not d.reasons then return at, count end
+  at = list_field(at, N.reasons, d.reason_count)
+  for n = 1, #d.reasons do at = put_text(at, d.reasons[n]) end
+  return count_field(at, count, N.reasons_count, d.reason_count)
+end
+
+---The fields that say whose a decision is, for R.packed_whose. (Ahead, because it needs the buffer, too.)
+function decision_pack.whose(R)
+  return N.rule .. pack.string(cut(R.name)) .. N.version .. pack.string(cut(R.version))
 end
 
 ---A decision as a map:
@@ -247,59 +278,63 @@ end
 ---  refused           effects that Redis refused before: letters, and not among `effects`
 ---  timers            { set, due, payload } or { cancel }
 ---@param is_small boolean  without what is large
-local function encode(c, d, is_small)
-  local map, R = new_map(), d.rule
-  R.packed_name, R.packed_version = R.packed_name or text(R.name), R.packed_version or text(R.version)
-  map:put("rule", R.packed_name)
-  map:put("version", R.packed_version)
-  map:put("outcome", packed_name(d.outcome))
-  map:number("us", d.us and floor(d.us + 0.5))
-  map:text("key", d.key)
-  map:text("why", d.why)
-  map:text("reason", d.reason)
-  map:text("message", d.message)
-  map:flag("skipped", d.is_skipped)
-  map:number("late_ms", d.late_ms)
+---@return number  the place behind it
+local function put_decision(at, c, d, is_small)
+  local head, count = at, 3
+  at = put_bytes(put_bytes(at + 1, d.rule.packed_whose), OUTCOMES[d.outcome])
+  at, count = number_field(at, count, N.us, d.us and floor(d.us + 0.5))
+  at, count = text_field(at, count, N.key, d.key)
+  at, count = text_field(at, count, N.why, d.why)
+  at, count = text_field(at, count, N.reason, d.reason)
+  at, count = text_field(at, count, N.message, d.message)
+  at, count = flag_field(at, count, N.skipped, d.is_skipped)
+  at, count = number_field(at, count, N.late_ms, d.late_ms)
   if is_small then
-    map:flag("cut", true)
-    return map:bytes()
+    at, count = flag_field(at, count, N.cut, true)
+    return end_map(head, at, count)
   end
-  map:text("traceback", d.traceback ~= "" and d.traceback)
-  put_reasons(map, d)
-  put_state(map, d.state)
-  put_window(map, d.window)
-  put_lookups(map, d)
-  put_effects(map, c, d)
-  map:number("refused", d.refused)
-  put_timers(map, d)
-  return map:bytes()
+  at, count = text_field(at, count, N.traceback, d.traceback ~= "" and d.traceback)
+  at, count = put_reasons(at, count, d)
+  if d.has_state then at, count = put_state(at, count, d) end
+  at, count = put_window(at, count, d.window)
+  at, count = put_lookups(at, count, d)
+  at, count = put_effects(at, count, c, d)
+  at, count = number_field(at, count, N.refused, d.refused)
+  at, count = put_timers(at, count, d)
+  return end_map(head, at, count)
 end
 
--- The decisions of a record in the order of the rules' names, as bytes; and how many did not fit.
-local function encode_all(c, record, most)
-  local list, used = {}, 0
-  for _, d in ipairs(record.list) do
-    local bytes = most > 0 and encode(c, d, false)
-    if not bytes or used + #bytes > most then bytes = encode(c, d, true) end
-    if used + #bytes > RULES_MOST then break end
-    list[#list + 1], used = bytes, used + #bytes
+-- The decisions of a record in the order of the rules' names; how many bytes, and how many decisions did not fit.
+local function put_record(c, record, most)
+  local count, at = record.count, put_head(0, record.count, 0x90, 16, 0xdc)
+  local first = at
+  for n = 1, count do
+    local d = record[n]
+    local behind = most > 0 and put_decision(at, c, d, false) or at + most + 1
+    if behind - first > most then behind = put_decision(at, c, d, true) end
+    if behind - first > RULES_MOST then
+      put_head(0, n - 1, 0x90, count < 16 and 16 or 0, 0xdc)
+      return at, count - n + 1
+    end
+    at = behind
   end
-  return array_of(list), #record.list - #list
+  return at, 0
 end
 
 -- ── a batch ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ---Hands the records of a batch that is done to the host:
----host.decision(c, entry, decisions, how many did not fit, reason, message), the last two of what could not be decoded, else "".
+---host.decision(c, entry, bytes, len, how many did not fit, reason, message), the last two of what could not be decoded, else "".
 function decision_pack.write(K, p)
-  local used, c, last, decision = 0, p.c, p.last, K.host.decision
-  collect_effects(K, p)
-  for _, record in ipairs(p.records.list) do
+  local used, c, last, decision, list = 0, p.c, p.last, K.host.decision, p.records.list
+  collect_effects(p)
+  for n = 1, p.records.count do
+    local record = list[n]
     local i = record.entry
     if i >= FIRED or i <= last then
-      local bytes, left_out = encode_all(c, record, used < BATCH_MOST and RULES_MOST or 0)
-      used = used + #bytes
-      decision(c, i, bytes, left_out, record.reason or "", cut(record.message or ""))
+      local len, left_out = put_record(c, record, used < BATCH_MOST and RULES_MOST or 0)
+      used = used + len
+      decision(c, i, base, len, left_out, record.reason or "", record.message and cut(record.message) or "")
     end
   end
   p.records = nil

@@ -28,7 +28,7 @@ local decisions = {}
 
 local FIRED = entry.FIRED
 local KEPT_MOST = 8388608 -- bytes that are kept of one batch (5)
-local SHORT = 16            -- bytes of a text beyond that
+local WHYS_MOST = 100     -- sentences of one condition that are kept ready
 local WORD = 4294967296
 
 -- ── which ones ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -65,58 +65,65 @@ end
 
 -- ── opening ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- By the number of its entry, and a half: tables with scattered whole numbers are not compiled.
+local NOTHING = { entry = -1 }
+
+-- The one that was opened last is asked for most, and most entries have none and stand behind all that have.
 local function decision_of(p, i, R)
   local records = p.records
-  local record = records and records.by_entry[i + 0.5]
-  return record and record.by_rule[R]
+  if not records then return nil end
+  local last = records.last
+  if last.entry == i and last.rule == R then return last end
+  if i > records.newest and i < FIRED then return nil end
+  return records.at[decision_pack.place(i, R.index)]
 end
 
--- The records of a batch are listed in the order in which they began: that of the batch.
+-- The records of a batch are listed in the order in which they began: that of the batch. A record is the list of its decisions.
 local function record_of(p, i)
   local records = p.records
   if not records then
-    records = { by_entry = {}, list = {} }
+    records = { at = {}, list = {}, count = 0, last = NOTHING, newest = -1 }
     p.records, p.record_bytes = records, 0
   end
-  local record = records.by_entry[i + 0.5]
+  local place = decision_pack.place(i, 0)
+  local record = records.at[place]
   if not record then
-    record = { entry = i, by_rule = {}, list = {} }
-    records.by_entry[i + 0.5] = record
-    records.list[#records.list + 1] = record
+    record = { false, entry = i, count = 0, reason = nil, message = nil }
+    records.at[place], records.count = record, records.count + 1
+    records.list[records.count] = record
+    if i < FIRED and i > records.newest then records.newest = i end
   end
   return record
 end
 
--- A decision of nothing yet, in the place of an earlier try's (3). They are
--- listed in the order of the rules.
+-- A decision of nothing yet, in the place of an earlier try's (3). They are listed in the order of the rules. All fields that most
+-- have are named here, so that it never grows: else that would be half of what a decision costs.
 local function open(p, i, R)
-  local record = record_of(p, i)
-  local d, before = { rule = R }, record.by_rule[R]
-  record.by_rule[R] = d
-  if before then
-    for n, one in ipairs(record.list) do
-      if one == before then record.list[n] = d end
-    end
-  else
-    record.list[#record.list + 1] = d
-  end
+  local record, records = record_of(p, i), p.records
+  local place = decision_pack.place(i, R.index)
+  local before = records.at[place]
+  local number = before and before.number or record.count + 1
+  local d = {
+    rule = R, entry = i, number = number, began = nil, us = nil, outcome = nil, key = nil, why = nil, has_state = false,
+    before = nil, version = nil, after = nil, effect_count = 0, first_effect = nil, last_effect = nil,
+  }
+  record[number], records.at[place], records.last = d, d, d
+  if number > record.count then record.count = number end
   return d
 end
 
 -- Its rule is called from the start once more (3).
 local function begin_anew(d)
-  d.reasons, d.reason_count, d.lookups, d.lookup_count, d.timers, d.window, d.state = nil, nil, nil, nil, nil, nil, nil
-  d.outcome, d.is_late = nil, nil
+  d.reasons, d.reason_count, d.lookups, d.lookup_count, d.timers, d.window = nil, nil, nil, nil, nil, nil
+  d.has_state, d.before, d.version, d.after, d.is_undone, d.outcome, d.is_late = false, nil, nil, nil, nil, nil, nil
 end
 
 -- ── keeping ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- A value's bytes, or a note of how many they were (4) (5).
+-- A value's bytes, or how many they were (4) (5).
 local function kept(p, bytes)
   p.record_bytes = p.record_bytes + #bytes
-  if #bytes > decision_pack.VALUE_MOST or p.record_bytes > KEPT_MOST then return { size = #bytes } end
-  return { bytes = bytes }
+  if #bytes > decision_pack.VALUE_MOST or p.record_bytes > KEPT_MOST then return #bytes end
+  return bytes
 end
 
 local function kept_value(p, v)
@@ -131,9 +138,9 @@ local function kept_state(p, slot)
   return kept(p, ffi.string(slot.bytes + slot.head, slot.len - slot.head))
 end
 
-local function state_before(p, slot)
-  local before = kept_state(p, slot)
-  return { before = before, version = before and slot.version or nil }
+local function keep_state_before(p, d, slot)
+  d.has_state, d.before = true, kept_state(p, slot)
+  d.version = d.before and slot.version or nil
 end
 
 -- A text of bounded length; beyond (5) hardly any of it.
@@ -158,12 +165,13 @@ local function add(d, name, count, item)
 end
 
 local function pending_timers(p, pending)
+  if not pending or pending.count == 0 then return nil end
   local list = {}
-  for n = 1, math.min(pending and pending.count or 0, decision_pack.LIST_MOST) do
+  for n = 1, math.min(pending.count, decision_pack.LIST_MOST) do
     local due, payload = pending.dues[n], pending.payloads[n]
     list[n] = { name = pending.names[n], due = due >= 0 and due or nil, payload = payload and kept(p, payload) or nil }
   end
-  return list[1] and list, pending and pending.count
+  return list, pending.count
 end
 
 -- ── why an event was passed over ────────────────────────────────────────────────────────────────────────────────────────
@@ -182,16 +190,38 @@ local function shown_set(allowed)
   return #texts > 0 and table.concat(texts, ", ") .. " or " .. last or last
 end
 
+local function why_of(condition, v)
+  local name = condition[1]
+  if v == nil then return ("the event has no field '%s', which `when` asks for"):format(name) end
+  condition.text = condition.text or (", and `when` asks for %s"):format(shown_set(condition[2]))
+  return name .. " is " .. shown(v) .. condition.text
+end
+
+-- The same few values come again and again: their sentences are kept ready.
+local function known_why(condition, v)
+  local whys = condition.whys
+  local why = whys and whys[v]
+  if why then return why end
+  why = why_of(condition, v)
+  if not whys or condition.why_count == WHYS_MOST then
+    whys = {}
+    condition.whys, condition.why_count = whys, 0
+  end
+  whys[v], condition.why_count = why, condition.why_count + 1
+  return why
+end
+
 -- The event's tokens are still there.
 local function why_not(K, p, R)
   if R.filter then
-    local event = shape.build(p.c.event_tokens.list, 0)
-    for _, condition in ipairs(R.filter) do
-      local name, v = condition[1], event[condition[1]]
-      if v == nil then return ("the event has no field '%s', which `when` asks for"):format(name) end
-      if not condition[2][v] then
-        condition.text = condition.text or (", and `when` asks for %s"):format(shown_set(condition[2]))
-        return name .. " is " .. shown(v) .. condition.text
+    local c = p.c
+    for n = 1, #R.filter do
+      local condition = R.filter[n]
+      local at, v = K.host.field(c, condition[1], #condition[1]), nil
+      if at >= 0 then v = (shape.build(c.event_tokens.list, at)) end
+      if v == nil or not condition[2][v] then
+        if type(v) == "string" then return (known_why(condition, v)) end
+        return (why_of(condition, v))
       end
     end
   end
@@ -200,6 +230,12 @@ end
 
 -- ── around the kernel's functions ───────────────────────────────────────────────────────────────────────────────────────
 
+-- CPU time since then: of a clock that is now and then put right, and may then step back (clock.h).
+local function spent_us(K, began)
+  local us = K.cpu_us() - began
+  return us > 0 and us or 0
+end
+
 -- What a decision says of a handler that failed: nothing of what it did was kept.
 local function fail(K, p, d, reason, message, traceback, key)
   local R, c = d.rule, p.c
@@ -207,12 +243,12 @@ local function fail(K, p, d, reason, message, traceback, key)
   d.message, d.traceback = kept_text(p, message), traceback and kept_text(p, traceback)
   d.key, d.is_skipped = key or d.key, R.on_error == "skip" or nil
   d.timers, d.timer_count, d.window = nil, nil, nil
-  if R.uses_state and key and not d.state then
+  if R.uses_state and key and not d.has_state then
     local slot = K.host.find(c, R.id, key, #key)
-    if slot ~= nil then d.state = state_before(p, slot) end
+    if slot ~= nil then keep_state_before(p, d, slot) end
   end
-  if d.state then d.state.is_undone, d.state.after = true, nil end
-  if d.began and not d.is_task then d.us = K.cpu_us() - d.began end
+  d.is_undone, d.after = true, nil
+  if d.began and not d.is_task then d.us = spent_us(K, d.began) end
 end
 
 local function wrap_failing(K)
@@ -247,11 +283,12 @@ local function wrap_keeping(K)
     local d = decision_of(p, i, R)
     if not d then return (save_state(self, p, c, R, slot, ctx, i, key, task)) end
     self.mark.rule = 0
-    d.state, d.key = state_before(p, slot), key
+    keep_state_before(p, d, slot)
+    d.key = key
     self.mark.rule = R.index
     if save_state(self, p, c, R, slot, ctx, i, key, task) then return true end
     self.mark.rule = 0
-    d.state.after = kept_state(p, slot)
+    d.after = kept_state(p, slot)
   end
   function K:keep(p, c, R, slot, record, ctx, i, key, task)
     local d = decision_of(p, i, R)
@@ -266,7 +303,7 @@ local function wrap_keeping(K)
     self.mark.rule = R.index
     if keep(self, p, c, R, slot, record, ctx, i, key, task) then return true end
     d.timers, d.timer_count, d.window, d.key, d.outcome = timers, timer_count, window, key, "ran"
-    if d.began and not d.is_task then d.us = self.cpu_us() - d.began end
+    if d.began and not d.is_task then d.us = spent_us(self, d.began) end
     return false
   end
 end
@@ -303,7 +340,7 @@ end
 local function wrap_turns(K)
   local advance = K.advance
   local function over(p, task, d, began, ...)
-    d.us = d.us + K.cpu_us() - began
+    d.us = d.us + spent_us(K, began)
     if task.span then -- only now it is known what sessions and sliding windows began with
       local fired = p.c.fired[task.entry - FIRED]
       fired.start_ms, fired.stop_ms = task.span.start, task.span.stop
@@ -330,10 +367,12 @@ end
 ---  write_records(p)              the batch is done
 function decisions.attach(K, share)
   local selects, seeds = selector(share), {}
-  K.selects, K.cpu_us = selects, K.host.cpu_us or function() return 0 end
+  K.selects, K.cpu_us = selects, K.host.cpu_about_us or function() return 0 end
   K.WHEN_SAYS_NO = "its function `when` said no"
   K.open_decision = open
-  for _, R in ipairs(K.rules) do seeds[R.name] = decisions.seed(R.name) end
+  for _, R in ipairs(K.rules) do
+    seeds[R.name], R.packed_whose = decisions.seed(R.name), decision_pack.whose(R)
+  end
 
   K.is_recorded = function(p, i)
     local e = entry.at(p.c, i)
@@ -342,12 +381,12 @@ function decisions.attach(K, share)
     return selects(seeds[e.stream], e.ms, tonumber(e.seq))
   end
 
-  K.record_rule = function(p, c, i, s, R)
+  local function record_rule(p, c, i, s, R)
     local d, passed = open(p, i, R), R.passed
     d.began = K.cpu_us()
     R.step(p, c, i, s)
-    if not d.is_task then d.us = K.cpu_us() - d.began end
-    d.key = d.key or call.key
+    if d.us == nil then d.us = spent_us(K, d.began) end
+    if d.key == nil then d.key = call.key end
     if d.outcome then return end
     if R.passed > passed then
       d.outcome = "ran"
@@ -355,10 +394,11 @@ function decisions.attach(K, share)
       d.outcome, d.why = "filtered", kept_text(p, why_not(K, p, R))
     end
   end
+  K.record_rule = record_rule
 
   K.recorded = function(p, c, i, s, rules)
     for n = 1, #rules do
-      K.record_rule(p, c, i, s, rules[n])
+      record_rule(p, c, i, s, rules[n])
       c.clock_ms = c.entries[i].clock_ms
     end
   end

@@ -21,7 +21,8 @@ void bridge_emit(struct bridge *, uint32_t, uint32_t, const char *, size_t, cons
 void bridge_discard(struct bridge *);
 void bridge_letter(struct bridge *, uint32_t, const char *, const char *, const char *, const char *, const char *,
                    const char *, size_t, const char *, size_t);
-void bridge_decision(struct bridge *, uint32_t, const char *, size_t, uint32_t, const char *, const char *);
+void bridge_decision(struct bridge *, uint32_t, const void *, size_t, uint32_t, const char *, const char *);
+int32_t bridge_field(struct bridge *, const char *, size_t);
 bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
 void bridge_note_key(struct bridge *, const char *, size_t);
@@ -44,6 +45,7 @@ void tell_failing(const char *, const char *, bool, const char *, const char *);
 void tell_fed_back(const char *, const char *, const char *);
 double bridge_clock(void);
 double bridge_cpu_us(void);
+double bridge_cpu_about_us(void);
 ]]
 
 local C = ffi.C
@@ -117,12 +119,12 @@ local function host_of(c_functions, mark)
     seen = C.bridge_seen,
     clock = C.bridge_clock,
     cpu_us = C.bridge_cpu_us,
+    cpu_about_us = C.bridge_cpu_about_us,
     letter = function(c, i, rule, version, reason, message, traceback, key, payload)
       C.bridge_letter(c, i, rule, version, reason, message, traceback, key, #key, payload, #payload)
     end,
-    decision = function(c, i, bytes, left_out, reason, message)
-      C.bridge_decision(c, i, bytes, #bytes, left_out, reason, message)
-    end,
+    decision = C.bridge_decision,
+    field = C.bridge_field,
     is_refused = function(p, R, ordinal) return C.bridge_is_refused(p.c, p.c.at_entry, R.index, ordinal) end,
     log = C.tell_line,
     failing = function(R, is_failing, reason, message) C.tell_failing(R.name, R.version, is_failing, reason, message) end,

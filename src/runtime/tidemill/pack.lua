@@ -329,6 +329,10 @@ end
 ---The buffer; what `value` and `state` write begins at its first byte.
 function pack.bytes() return base end
 
+---For documents that are put together by hand, in the same buffer: each writes at a place and returns that behind it. There is
+---room for what is bounded elsewhere, up to 16 MiB.
+pack.put_string, pack.put_number, pack.put_head = put_string, put_number, put_head
+
 pack.memory = memory -- keeps the collector from freeing it
 
 ---Packs one table.

@@ -308,10 +308,11 @@ local function functions_of(self)
     }
   end
 
-  function f.decision(c, i, rules, left_out, reason, message)
+  function f.decision(c, i, rules, len, left_out, reason, message)
     local item, is_fired = self:item(i), i >= entry.FIRED
     self.decisions[#self.decisions + 1] = {
-      stream = not is_fired and item.name or nil, id = item.id, timer = item.timer, window = item.window, bytes = rules,
+      stream = not is_fired and item.name or nil, id = item.id, timer = item.timer, window = item.window,
+      bytes = ffi.string(rules, len),
       attempts = item.attempts > 0 and item.attempts or nil,
       key = is_fired and ffi.string(c.fired[i - entry.FIRED].key, c.fired[i - entry.FIRED].key_len) or nil,
       rule = is_fired and self.rule_names[tonumber(c.fired[i - entry.FIRED].entry.only)] or nil,
@@ -335,6 +336,20 @@ local function functions_of(self)
   function f.clock() return self.time() end
 
   function f.cpu_us() return os.clock() * 1e6 end
+
+  f.cpu_about_us = f.cpu_us
+
+  -- The token of the value of an event's field; -1: it has none.
+  function f.field(c, name)
+    local list, at, found = c.event_tokens.list, 1, -1
+    for _ = 1, list[0].len do
+      local key, k = list[at], shape.build(list, at)
+      local v = at + key.size
+      if k == name or (type(k) == "cdata" and tostring(k) == name) then found = v end
+      at = v + list[v].size
+    end
+    return found
+  end
 
   local function room(buf, more)
     if buf.cap - buf.len >= more then return end
