@@ -29,8 +29,22 @@ void bridge_letter(struct bridge *b, uint32_t i, const char *rule, const char *v
 void bridge_decision(struct bridge *b, uint32_t i, const void *decisions, size_t len,
                      uint32_t left_out, const char *reason, const char *message);
 /* Appends an effect, a command as bytes of the protocol, as a decision has it (decision_pack.lua).
- * Returns the bytes written: not more than a few beyond 20 KiB, whatever it is. */
+ * Returns the bytes written: at most 21 KiB, whatever it is. */
 uint32_t pack_effect(uint8_t *at, const char *command, size_t len);
+/* A decision of which there is nothing to say but this: its map, in at most 450 KiB. */
+struct plain_decision {
+    const char *lead; /* its first fields, packed: rule, version, outcome */
+    size_t lead_len;
+    double us;
+    bool is_ran;      /* or filtered */
+    const char *text; /* the key, or why it was filtered; NULL: there is none */
+    size_t text_len;
+    const char *before, *after; /* states, packed; NULL: there was none */
+    size_t before_len, after_len;
+    uint32_t version; /* of `before` */
+    uint32_t first_effect, effect_count;
+};
+uint32_t pack_decision(const struct bridge *b, uint8_t *at, const struct plain_decision *d);
 /* The token of the value of a field of the event, the last one of this name; -1: it has none. */
 int32_t bridge_field(struct bridge *b, const char *name, size_t len);
 bool bridge_is_refused(struct bridge *b, uint32_t i, uint32_t rule, uint32_t ordinal);

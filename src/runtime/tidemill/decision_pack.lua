@@ -121,7 +121,7 @@ local function words_of(bytes)
 end
 
 -- An emit is { stream, event }, its event a value or, of an output in JSON, its text; any other write { command }.
--- In the engine this is C (bridge_decisions.c: pack_effect); the test kit has none and does the same in Lua.
+-- In the engine this is C (decision_pack.c); the test kit has none and does the same in Lua.
 local function put_effect_in_lua(at, bytes)
   local words = words_of(bytes)
   local payload, count = words[#words], #words
@@ -141,7 +141,14 @@ local function put_effect_in_lua(at, bytes)
   return end_map(head, at, 2)
 end
 
-ffi.cdef "uint32_t pack_effect(uint8_t *, const char *, size_t);"
+ffi.cdef [[
+uint32_t pack_effect(uint8_t *, const char *, size_t);
+struct plain_decision {
+  const char *lead; size_t lead_len; double us; bool is_ran; const char *text; size_t text_len;
+  const char *before, *after; size_t before_len, after_len; uint32_t version, first_effect, effect_count;
+};
+uint32_t pack_decision(const struct bridge *, uint8_t *, const struct plain_decision *);
+]]
 local native = pcall(function() return ffi.C.pack_effect end)
 
 local put_effect
@@ -257,9 +264,29 @@ local function put_reasons(at, count, d)
   return count_field(at, count, N.reasons_count, d.reason_count)
 end
 
----The fields that say whose a decision is, for R.packed_whose. (Ahead, because it needs the buffer, too.)
-function decision_pack.whose(R)
-  return N.rule .. pack.string(cut(R.name)) .. N.version .. pack.string(cut(R.version))
+---Makes the first fields of all decisions of a rule. (Ahead, because packing needs the buffer, too.)
+function decision_pack.prepare(R)
+  R.packed_whose = N.rule .. pack.string(cut(R.name)) .. N.version .. pack.string(cut(R.version))
+  R.packed_ran, R.packed_filtered = R.packed_whose .. OUTCOMES.ran, R.packed_whose .. OUTCOMES.filtered
+end
+
+local plain = native and ffi.new "struct plain_decision"
+
+-- Most decisions, in C (decision_pack.c): nothing is to be said of them that is not a field of that structure.
+local function put_plain(at, c, d)
+  local R, is_ran, before, after = d.rule, d.outcome == "ran", d.before, d.after
+  local lead, text = is_ran and R.packed_ran or R.packed_filtered, is_ran and d.key or d.why
+  plain.lead, plain.lead_len, plain.us, plain.is_ran = lead, #lead, floor(d.us + 0.5), is_ran
+  plain.text, plain.text_len = text, text and #text or 0
+  plain.before, plain.before_len, plain.version = before, before and #before or 0, before and d.version or 0
+  plain.after, plain.after_len = after, after and #after or 0
+  plain.first_effect, plain.effect_count = d.first_effect or 0, d.effect_count
+  return at + ffi.C.pack_decision(c, base + at, plain)
+end
+
+local function is_plain(d)
+  return native and not d.is_rich and (d.outcome == "ran" or d.outcome == "filtered") and d.us ~= nil
+    and type(d.before) ~= "number" and type(d.after) ~= "number" and (d.key == nil or d.why == nil)
 end
 
 ---A decision as a map:
@@ -310,7 +337,8 @@ local function put_record(c, record, most)
   local first = at
   for n = 1, count do
     local d = record[n]
-    local behind = most > 0 and put_decision(at, c, d, false) or at + most + 1
+    local behind = at + most + 1
+    if most > 0 then behind = is_plain(d) and put_plain(at, c, d) or put_decision(at, c, d, false) end
     if behind - first > most then behind = put_decision(at, c, d, true) end
     if behind - first > RULES_MOST then
       put_head(0, n - 1, 0x90, count < 16 and 16 or 0, 0xdc)

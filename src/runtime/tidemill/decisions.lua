@@ -104,7 +104,7 @@ local function open(p, i, R)
   local number = before and before.number or record.count + 1
   local d = {
     rule = R, entry = i, number = number, began = nil, us = nil, outcome = nil, key = nil, why = nil, has_state = false,
-    before = nil, version = nil, after = nil, effect_count = 0, first_effect = nil, last_effect = nil,
+    is_rich = false, before = nil, version = nil, after = nil, effect_count = 0, first_effect = nil, last_effect = nil,
   }
   record[number], records.at[place], records.last = d, d, d
   if number > record.count then record.count = number end
@@ -158,7 +158,7 @@ end
 
 local function add(d, name, count, item)
   local n = (d[count] or 0) + 1
-  d[count] = n
+  d[count], d.is_rich = n, true
   if n > decision_pack.LIST_MOST then return end
   if n == 1 then d[name] = {} end
   d[name][n] = item
@@ -247,7 +247,7 @@ local function fail(K, p, d, reason, message, traceback, key)
     local slot = K.host.find(c, R.id, key, #key)
     if slot ~= nil then keep_state_before(p, d, slot) end
   end
-  d.is_undone, d.after = true, nil
+  d.is_undone, d.is_rich, d.after = true, true, nil
   if d.began and not d.is_task then d.us = spent_us(K, d.began) end
 end
 
@@ -262,7 +262,7 @@ local function wrap_failing(K)
   function K:tell_late(p, R, i, key, time, watermark)
     local d = decision_of(p, i, R)
     if d then
-      d.key, d.is_late, d.late_ms = key, true, watermark - time
+      d.key, d.is_late, d.is_rich, d.late_ms = key, true, true, watermark - time
       if not R.on_late then d.outcome = "late" end
     end
     return tell_late(self, p, R, i, key, time, watermark)
@@ -303,6 +303,7 @@ local function wrap_keeping(K)
     self.mark.rule = R.index
     if keep(self, p, c, R, slot, record, ctx, i, key, task) then return true end
     d.timers, d.timer_count, d.window, d.key, d.outcome = timers, timer_count, window, key, "ran"
+    d.is_rich = d.is_rich or timers ~= nil or window ~= nil
     if d.began and not d.is_task then d.us = spent_us(self, d.began) end
     return false
   end
@@ -331,7 +332,7 @@ local function wrap_asking(K)
   K.host.is_refused = function(p, R, ordinal)
     local is_refused = host_refused(p, R, ordinal)
     local d = is_refused and decision_of(p, p.c.at_entry, R)
-    if d then d.refused = (d.refused or 0) + 1 end
+    if d then d.refused, d.is_rich = (d.refused or 0) + 1, true end
     return is_refused
   end
 end
@@ -371,7 +372,8 @@ function decisions.attach(K, share)
   K.WHEN_SAYS_NO = "its function `when` said no"
   K.open_decision = open
   for _, R in ipairs(K.rules) do
-    seeds[R.name], R.packed_whose = decisions.seed(R.name), decision_pack.whose(R)
+    seeds[R.name] = decisions.seed(R.name)
+    decision_pack.prepare(R)
   end
 
   K.is_recorded = function(p, i)
