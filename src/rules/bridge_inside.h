@@ -4,6 +4,7 @@
  *     bridge_letters.c    dead letters, and effects that Redis refused
  *     bridge_shadow.c     records of shadow rules
  *     bridge_decisions.c  records of decisions
+ *     decision_pack.c     what most of these are made of
  *     bridge_time.c       timers and windows, what fired of them, and the clocks of rules
  *
  * The functions that the kernel calls (kernel_calls.h) stand where their subject is. */

@@ -3,7 +3,7 @@
  *
  * Why not in Lua: what stands in a decision differs from one to the next, and each difference is a
  * branch, and a trace of its own. Of a small share of the events it never got warm: measured, 36 µs
- * for each. The test kit has no C and uses the Lua; the specs of decisions run over both. */
+ * for each. The test kit has no C and uses the Lua, which has the other forms as well. */
 #include "rules/bridge_inside.h"
 #include "rules/kernel_calls.h"
 
@@ -120,8 +120,7 @@ uint32_t pack_effect(uint8_t *start, const char *command, size_t len)
             stream = word;
     }
     assert(at == command + len);
-    bool is_emit =
-        is_add && count > 3 && word_is(before, "data") && word_is(last_but_two, "*");
+    bool is_emit = is_add && count > 3 && word_is(before, "data") && word_is(last_but_two, "*");
     *start = is_emit ? 0x82 : 0x81;
     uint8_t *end =
         is_emit ? put_emit(start + 1, stream, word) : put_command(start + 1, words, count);

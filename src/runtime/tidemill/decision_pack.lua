@@ -368,4 +368,7 @@ function decision_pack.write(K, p)
   p.records = nil
 end
 
+-- What runs once for each record, for decisions.lua to have it compiled or not.
+decision_pack.RARELY = { is_plain, put_plain, put_record, decision_pack.write }
+
 return decision_pack

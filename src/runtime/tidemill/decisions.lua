@@ -30,10 +30,13 @@ local FIRED = entry.FIRED
 local KEPT_MOST = 8388608 -- bytes that are kept of one batch (5)
 local WHYS_MOST = 100     -- sentences of one condition that are kept ready
 local WORD = 4294967296
+local PER_WORD = 1 / WORD
+local SIGN = -2147483648
+local RARE = 0.05         -- a share below which compiling does not pay
 
 -- ── which ones ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-local bxor, lshift, rshift, rol, tobit = bit.bxor, bit.lshift, bit.rshift, bit.rol, bit.tobit
+local floor, bxor, lshift, rshift, rol, tobit = math.floor, bit.bxor, bit.lshift, bit.rshift, bit.rol, bit.tobit
 
 -- Robert Jenkins' hash of 32 bits. Of adding and shifting only, which is what LuaJIT can do in 32 bits.
 local function mixed(a)
@@ -54,12 +57,12 @@ end
 
 -- Is it recorded? `ms` and `seq` of an ID, as doubles of any size.
 local function selector(share)
-  local threshold = share * WORD
+  local threshold = share * WORD - WORD / 2 -- with the sign's bit turned over, bits compare as if they had no sign
   return function(seed, ms, seq)
-    local low = ms % WORD
-    local h = mixed(bxor(seed, tobit(low)))
-    h = mixed(bxor(h, tobit((ms - low) / WORD % WORD), rol(tobit(seq % WORD), 16)))
-    return h % WORD < threshold
+    local high = floor(ms * PER_WORD)
+    local h = mixed(bxor(seed, tobit(ms - high * WORD)))
+    h = mixed(bxor(h, tobit(high), rol(tobit(seq - floor(seq * PER_WORD) * WORD), 16)))
+    return bxor(h, SIGN) < threshold
   end
 end
 
@@ -404,6 +407,12 @@ function decisions.attach(K, share)
       c.clock_ms = c.entries[i].clock_ms
     end
   end
+
+  -- Of a small share, what is around a rule's step is left to the interpreter: else every path through the batch loop would end in
+  -- a copy of the step, and compiling those took 20 times as long as all records together.
+  local switch = share < RARE and jit.off or jit.on
+  for _, f in ipairs { record_rule, K.recorded, open, record_of, why_not, known_why, spent_us } do switch(f) end
+  for _, f in ipairs(decision_pack.RARELY) do switch(f) end
 
   K.fires = function(p, R, k)
     local e = p.c.fired[k].entry
