@@ -1,12 +1,13 @@
 """What records of decisions cost: the pricing work with the setting `record` at several shares, beside plain C.
 
 In each round (b), the plain C client that recovers nothing, and Tidemill at each share in turn do the work of the mode
-`throughput`, checked in the same way. All CPU time is counted, that of a record's bytes in Redis too; what one recorded
-event costs is the difference to share 0 in the same round. The records themselves are counted: with share 1 as many as
+`throughput`, checked in the same way. What one recorded event costs is the difference to share 0 in the same round: the less is
+recorded, the longer a run that says anything, and the JIT's warming up is in it. The records themselves are counted: with share 1 as many as
 entries, with 0 none, between them within five standard deviations of the share.
 """
 
 import math
+import statistics
 
 from . import clients, phase, report
 from .arguments import positive
@@ -16,7 +17,6 @@ NAME = "record"
 HELP = "records of decisions: CPU per event at shares 0, 0.01, 0.1 and 1"
 
 SHARES = ("0", "0.01", "0.1", "1")
-MAXLEN = 100_000  # `record_maxlen` as it is when nobody sets it: what Redis keeps, about
 RECORDS = "tidemill:bench:decisions"
 
 
@@ -65,30 +65,28 @@ def run(options):
                 f"{key} {figures[-1]['client_us']:.2f} µs" for key, figures in runs.items()), flush=True)
     results = {client.key: {"title": client.title, "median": report.medians(runs[client.key]),
                             "runs": runs[client.key]} for client in chosen}
-    _print(chosen, results)
+    _print(chosen, results, work.events)
     report.write_json(options.json, NAME, {"events": options.events, "users": options.users, "seed": options.seed,
                                            "runs": options.runs}, results)
 
 
-def _cost(results, client, name):
+def _cost(results, client, name, events):
     """CPU µs of one recorded event: what share 0 in the same round did not spend."""
     median = results[client.key]["median"]
     if "record-0" not in results or not median.get("records"):
         return "-"
     pairs = zip(results[client.key]["runs"], results["record-0"]["runs"])
-    costs = sorted((own[name] - other[name]) * results_events / own["records"] for own, other, results_events in
-                   ((own, other, own["events_per_second"] * own["seconds"]) for own, other in pairs))
-    return f"{costs[len(costs) // 2]:.1f}"
+    return f"{statistics.median((own[name] - none[name]) * events / own['records'] for own, none in pairs):.1f}"
 
 
-def _print(chosen, results):
+def _print(chosen, results, events):
     rows = []
     for client in chosen:
         median = results[client.key]["median"]
         rows.append([client.title, f"{median['events_per_second']:,.0f}", f"{median['client_us']:.2f}",
                      report.ratio_text(report.ratio(results, client.key, "record-0", "client_us")),
-                     _cost(results, client, "client_us"), f"{median['server_us']:.2f}",
-                     _cost(results, client, "server_us"), f"{median['peak_rss_mib']:.0f}"])
+                     _cost(results, client, "client_us", events), f"{median['server_us']:.2f}",
+                     _cost(results, client, "server_us", events), f"{median['peak_rss_mib']:.0f}"])
     print("\nMedians; µs are CPU time an event; x is the ratio to share 0 in the same round, its median; a record's are the\n"
           "difference to share 0, for each event that was recorded:\n")
     report.table(["", "events/s", "client µs", "x", "a record's", "redis µs", "a record's", "peak MiB"], rows)
