@@ -106,6 +106,9 @@ local function put_command(at, words)
   return at
 end
 
+---The first words of a command, packed.
+function decision_pack.command(words) return (ffi.string(base, put_command(0, words))) end
+
 -- ── effects ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- RESP: "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n" -> { "GET", "k" }.
@@ -223,7 +226,7 @@ local function put_lookups(at, count, d)
   at = list_field(at, N.lookups, d.lookup_count)
   for n = 1, #d.lookups do
     local lookup, head, own = d.lookups[n], at, 1
-    at = put_command(put_bytes(at + 1, N.command), lookup.command)
+    at = put_bytes(put_bytes(at + 1, N.command), lookup.command)
     if lookup.refusal then
       at, own = text_field(at, own, N.error, lookup.refusal)
     elseif lookup.answer then

@@ -29,6 +29,7 @@ local decisions = {}
 local FIRED = entry.FIRED
 local KEPT_MOST = 8388608 -- bytes that are kept of one batch (5)
 local WHYS_MOST = 100     -- sentences of one condition that are kept ready
+local SHORT = 16          -- bytes of a text beyond that
 local WORD = 4294967296
 local PER_WORD = 1 / WORD
 local SIGN = -2147483648
