@@ -66,3 +66,57 @@ describe("a command", function()
     assert.equal("before*100000\r\n$300000\r\n" .. big .. "\r\n", text)
   end)
 end)
+
+describe("an entry", function()
+  it("is added with its fields, trimmed or not", function()
+    local function entry(maxlen)
+      return bytes_of(function(buf)
+        C.command_begin_entry(buf, "s", maxlen, 2)
+        C.command_field_text(buf, "a", "b")
+        C.command_field_number(buf, "n", -7)
+      end)
+    end
+    assert.equal("*7\r\n$4\r\nXADD\r\n$1\r\ns\r\n$1\r\n*\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nn\r\n$2\r\n-7\r\n", entry(0))
+    assert.matches("^%*10\r\n$4\r\nXADD\r\n$1\r\ns\r\n$6\r\nMAXLEN\r\n$1\r\n~\r\n$4\r\n1000\r\n$1\r\n%*\r\n", entry(1000))
+  end)
+end)
+
+describe("a command's words", function()
+  -- The command, and its length; the text must be kept as long as it is looked at.
+  local function command(...)
+    local words = { ... }
+    return bytes_of(function(buf)
+      C.command_begin(buf, #words)
+      for _, word in ipairs(words) do C.command_argument(buf, word, #word) end
+    end)
+  end
+
+  it("are read back, whatever bytes they hold", function()
+    local text = command("SET", "a\0b", "", "$3\r\nxyz\r\n")
+    local at = ffi.new("const char *[1]", { text })
+    local read = {}
+    for n = 1, tonumber(C.command_count(at)) do
+      local word = C.command_next(at)
+      read[n] = ffi.string(word.bytes, word.len)
+    end
+    assert.same({ "SET", "a\0b", "", "$3\r\nxyz\r\n" }, read)
+    assert.equal(#text, tonumber(at[0] - ffi.cast("const char *", text)))
+  end)
+
+  it("tell an emit from other commands", function()
+    local stream, payload = ffi.new("struct command_word[1]"), ffi.new("struct command_word[1]")
+    local function emit(...)
+      local text = command(...)
+      if not C.command_is_emit(text, #text, stream, payload) then return nil end
+      return ffi.string(stream[0].bytes, stream[0].len), ffi.string(payload[0].bytes, payload[0].len)
+    end
+    assert.same({ "out", "\128" }, { emit("XADD", "out", "*", "data", "\128") })
+    assert.same({ "*", "" }, { emit("XADD", "*", "MAXLEN", "~", "5", "*", "data", "") })
+    assert.is_nil(emit("XADD", "out", "*", "other", "x"))
+    assert.is_nil(emit("XADD", "out", "1-1", "data", "x"))
+    assert.is_nil(emit("XADD", "out", "*", "data", "x", "more", "y"))
+    assert.is_nil(emit("HSET", "out", "*", "data", "x"))
+    assert.is_nil(emit("PING"))
+    assert.is_nil(emit("SET", "data", "x"))
+  end)
+end)

@@ -4,19 +4,12 @@
 #include "codec/json.h"
 #include "redis/command.h"
 
-#include <assert.h>
 #include <msgpack/pack.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { EMIT_WORDS = 5 /* at least: XADD STREAM * data EVENT */, JSON_DEPTH = 200 };
+enum { JSON_DEPTH = 200 };
 
 /* ── effects ─────────────────────────────────────────────────────────────────────────────────── */
-
-struct word {
-    const char *bytes;
-    size_t len;
-};
 
 static int write_packed(void *data, const char *bytes, size_t len)
 {
@@ -24,55 +17,30 @@ static int write_packed(void *data, const char *bytes, size_t len)
     return 0;
 }
 
-/* At "*3\r\n" or "$3\r\n": the number, and moves on behind it. The bytes are ours. */
-static size_t take_number(const char **at)
-{
-    char *rest;
-    size_t number = strtoul(*at + 1, &rest, 10);
-    assert(rest[0] == '\r' && rest[1] == '\n');
-    *at = rest + 2;
-    return number;
-}
-
-static struct word take_word(const char **at)
-{
-    struct word word = {.len = take_number(at)};
-    word.bytes = *at;
-    *at += word.len + 2;
-    return word;
-}
-
-static bool is_word(struct word word, const char *text)
-{
-    return word.len == strlen(text) && memcmp(word.bytes, text, word.len) == 0;
-}
-
-static bool is_map(struct word word)
+static bool is_map(struct command_word word)
 {
     unsigned char first = word.len > 0 ? (unsigned char)word.bytes[0] : 0;
     return (first >= 0x80 && first <= 0x8f) || first == 0xde || first == 0xdf;
 }
 
-static void pack_word(msgpack_packer *packer, struct word word)
+static void pack_word(msgpack_packer *packer, struct command_word word)
 {
     msgpack_pack_str(packer, word.len);
     msgpack_pack_str_body(packer, word.bytes, word.len);
 }
 
-/* False: it is no emit. `last`: its last three words. */
-static bool pack_emit(struct buf *out, msgpack_packer *packer, struct word stream,
-                      const struct word *last)
+/* False: it has no event that could be shown. */
+static bool pack_emit(struct buf *out, msgpack_packer *packer, struct command_word stream,
+                      struct command_word payload)
 {
     struct buf event = {0};
-    if (!is_word(last[0], "*") || !is_word(last[1], "data"))
-        return false;
-    bool is_json = last[2].len > 0 && last[2].bytes[0] == '{' &&
-                   json_to_msgpack(last[2].bytes, last[2].len, JSON_DEPTH, &event, NULL) == 0;
-    bool is_emit = is_json || is_map(last[2]);
+    bool is_json = payload.len > 0 && payload.bytes[0] == '{' &&
+                   json_to_msgpack(payload.bytes, payload.len, JSON_DEPTH, &event, NULL) == 0;
+    bool is_emit = is_json || is_map(payload);
     if (is_emit) {
         msgpack_pack_array(packer, 2);
         pack_word(packer, stream);
-        buf_append(out, is_json ? event.data : last[2].bytes, is_json ? event.len : last[2].len);
+        buf_append(out, is_json ? event.data : payload.bytes, is_json ? event.len : payload.len);
     }
     buf_fini(&event);
     return is_emit;
@@ -81,28 +49,15 @@ static bool pack_emit(struct buf *out, msgpack_packer *packer, struct word strea
 void shadow_record_pack_effect(struct buf *out, const char *command, size_t len)
 {
     msgpack_packer packer;
+    struct command_word stream, payload;
     msgpack_packer_init(&packer, out, write_packed);
-    const char *at = command;
-    size_t count = take_number(&at);
-    const char *first = at;
-    struct word word, stream = {0}, last[3] = {{0}};
-    bool may_emit = false;
-    for (size_t i = 0; i < count; i++) {
-        word = take_word(&at);
-        if (i == 0)
-            may_emit = is_word(word, "XADD") && count >= EMIT_WORDS;
-        else if (i == 1)
-            stream = word;
-        if (i + 3 >= count)
-            last[i + 3 - count] = word;
-    }
-    assert(at == command + len);
-    if (may_emit && pack_emit(out, &packer, stream, last))
+    if (command_is_emit(command, len, &stream, &payload) &&
+        pack_emit(out, &packer, stream, payload))
         return;
+    size_t count = command_count(&command);
     msgpack_pack_array(&packer, count);
-    at = first;
     for (size_t i = 0; i < count; i++)
-        pack_word(&packer, take_word(&at));
+        pack_word(&packer, command_next(&command));
 }
 
 /* ── the command ─────────────────────────────────────────────────────────────────────────────── */
@@ -142,17 +97,9 @@ void shadow_record_append(struct buf *out, const char *key, int64_t maxlen,
     size_t pairs = 0;
     for (size_t i = 0; i < COUNT; i++)
         pairs += fields[i].len > 0;
-    command_begin(out, 6 + 2 * pairs);
-    command_argument_text(out, "XADD");
-    command_argument_text(out, key);
-    command_argument_text(out, "MAXLEN");
-    command_argument_text(out, "~");
-    command_argument_number(out, maxlen);
-    command_argument_text(out, "*");
+    command_begin_entry(out, key, maxlen, pairs);
     for (size_t i = 0; i < COUNT; i++) {
-        if (fields[i].len == 0)
-            continue;
-        command_argument_text(out, fields[i].name);
-        command_argument(out, fields[i].bytes, fields[i].len);
+        if (fields[i].len > 0)
+            command_field(out, fields[i].name, fields[i].bytes, fields[i].len);
     }
 }

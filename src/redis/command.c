@@ -86,3 +86,88 @@ void command_append(struct buf *out, ...)
         command_argument_text(out, va_arg(arguments, const char *));
     va_end(arguments);
 }
+
+/* ── entries ─────────────────────────────────────────────────────────────────────────────────── */
+
+void command_begin_entry(struct buf *out, const char *stream, int64_t maxlen, size_t fields)
+{
+    command_begin(out, 3 + (maxlen > 0 ? 3 : 0) + 2 * fields);
+    command_argument_text(out, "XADD");
+    command_argument_text(out, stream);
+    if (maxlen > 0) {
+        command_argument_text(out, "MAXLEN");
+        command_argument_text(out, "~");
+        command_argument_number(out, maxlen);
+    }
+    command_argument_text(out, "*");
+}
+
+void command_field(struct buf *out, const char *name, const void *bytes, size_t len)
+{
+    command_argument_text(out, name);
+    command_argument(out, bytes, len);
+}
+
+void command_field_text(struct buf *out, const char *name, const char *text)
+{
+    command_field(out, name, text, strlen(text));
+}
+
+void command_field_number(struct buf *out, const char *name, long long number)
+{
+    command_argument_text(out, name);
+    command_argument_number(out, number);
+}
+
+/* ── reading ─────────────────────────────────────────────────────────────────────────────────── */
+
+/* Of a header line; moves behind it. */
+static size_t take_number(const char **at, char kind)
+{
+    size_t number = 0;
+    assert(**at == kind);
+    for (++*at; **at != '\r'; ++*at)
+        number = number * 10 + (size_t)(**at - '0');
+    *at += 2;
+    return number;
+}
+
+size_t command_count(const char **at)
+{
+    return take_number(at, '*');
+}
+
+struct command_word command_next(const char **at)
+{
+    struct command_word word = {.len = take_number(at, '$')};
+    word.bytes = *at;
+    *at += word.len + 2;
+    return word;
+}
+
+bool command_word_is(struct command_word word, const char *text)
+{
+    return word.len == strlen(text) && memcmp(word.bytes, text, word.len) == 0;
+}
+
+bool command_is_emit(const char *command, size_t len, struct command_word *stream,
+                     struct command_word *payload)
+{
+    enum { LEAST = 5 };
+    const char *at = command;
+    size_t count = command_count(&at);
+    if (count < LEAST || !command_word_is(command_next(&at), "XADD"))
+        return false;
+    struct command_word second = command_next(&at), last[3] = {{0}};
+    for (size_t i = 2; i < count; i++) {
+        last[0] = last[1];
+        last[1] = last[2];
+        last[2] = command_next(&at);
+    }
+    assert(at == command + len);
+    if (!command_word_is(last[0], "*") || !command_word_is(last[1], "data"))
+        return false;
+    *stream = second;
+    *payload = last[2];
+    return true;
+}

@@ -1,25 +1,15 @@
 /* words.c: see words.h. */
 #include "replay/words.h"
 
+#include "redis/command.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
-/* The number behind `*` or `$`, up to its line's end. */
-static size_t take_number(const char **at, const char *end, char mark)
-{
-    size_t number = 0;
-    assert(*at < end && **at == mark);
-    for (++*at; *at < end && **at != '\r'; ++*at)
-        number = number * 10 + (size_t)(**at - '0');
-    *at += 2;
-    assert(*at <= end);
-    return number;
-}
-
 void words_read(struct words *w, const char *bytes, size_t len)
 {
-    const char *at = bytes, *end = bytes + len;
-    size_t count = take_number(&at, end, '*');
+    const char *at = bytes;
+    size_t count = command_count(&at);
     if (count > w->cap) {
         w->cap = count * 2;
         w->list = realloc(w->list, w->cap * sizeof *w->list);
@@ -27,11 +17,11 @@ void words_read(struct words *w, const char *bytes, size_t len)
             abort();
     }
     for (size_t i = 0; i < count; i++) {
-        size_t word = take_number(&at, end, '$');
-        assert(word + 2 <= (size_t)(end - at));
-        w->list[i] = (struct span){at, word};
-        at += word + 2;
+        struct command_word word = command_next(&at);
+        w->list[i] = (struct span){word.bytes, word.len};
     }
+    assert(at <= bytes + len);
+    w->bytes = bytes;
     w->count = count;
     w->len = (size_t)(at - bytes);
 }
@@ -52,11 +42,10 @@ struct span words_field(const struct words *w, size_t first, const char *name)
 
 bool words_emit(const struct words *w, struct span *stream, struct span *payload)
 {
-    size_t head = w->count == 8 && span_is_text(w->list[2], "MAXLEN") ? 5 : 2;
-    if (w->count != head + 3 || !span_is_text(w->list[0], "XADD") ||
-        !span_is_text(w->list[head], "*") || !span_is_text(w->list[head + 1], "data"))
+    struct command_word its_stream, its_payload;
+    if (!command_is_emit(w->bytes, w->len, &its_stream, &its_payload))
         return false;
-    *stream = w->list[1];
-    *payload = w->list[head + 2];
+    *stream = (struct span){its_stream.bytes, its_stream.len};
+    *payload = (struct span){its_payload.bytes, its_payload.len};
     return true;
 }

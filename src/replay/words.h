@@ -9,7 +9,8 @@
 struct words {
     struct span *list;
     size_t count, cap;
-    size_t len; /* of the whole command */
+    const char *bytes; /* the whole command, which stays the caller's */
+    size_t len;
 };
 
 /* Reads the command at `bytes`, which the engine itself has written. */
@@ -20,7 +21,7 @@ void words_fini(struct words *w);
  * when there is none. */
 struct span words_field(const struct words *w, size_t first, const char *name);
 
-/* Is it what ctx.emit makes: XADD STREAM [MAXLEN ~ N] * data PAYLOAD? */
+/* Is it an emit (command_is_emit)? */
 bool words_emit(const struct words *w, struct span *stream, struct span *payload);
 
 #endif

@@ -43,23 +43,6 @@ int32_t bridge_field(struct bridge *b, const char *name, size_t len)
 
 /* ── records ─────────────────────────────────────────────────────────────────────────────────── */
 
-static void add(struct buf *out, const char *name, const void *bytes, size_t len)
-{
-    command_argument_text(out, name);
-    command_argument(out, bytes, len);
-}
-
-static void add_text(struct buf *out, const char *name, const char *text)
-{
-    add(out, name, text, strlen(text));
-}
-
-static void add_number(struct buf *out, const char *name, uint64_t number)
-{
-    command_argument_text(out, name);
-    command_argument_number(out, (long long)number);
-}
-
 /* How many fields add_subject adds. */
 static size_t count_subject(const struct batch_entry *entry, const struct letter *about)
 {
@@ -73,37 +56,24 @@ static void add_subject(struct bridge *b, const struct batch_entry *entry,
                         const struct letter *about)
 {
     struct buf *out = &b->decisions;
-    add_text(out, "stream", about->stream);
-    add_text(out, "id", about->id);
+    command_field_text(out, "stream", about->stream);
+    command_field_text(out, "id", about->id);
     if (about->timer != NULL)
-        add(out, "timer", about->timer, about->timer_len);
+        command_field(out, "timer", about->timer, about->timer_len);
     if (about->window != NULL)
-        add(out, "window", about->window, about->window_len);
+        command_field(out, "window", about->window, about->window_len);
     if (entry->stream == 0) {
-        add_text(out, "rule", about->rule);
-        add(out, "key", about->key, about->key_len);
+        command_field_text(out, "rule", about->rule);
+        command_field(out, "key", about->key, about->key_len);
     } else if (entry->size > EVENT_MOST) {
-        add_number(out, "size", entry->size);
+        command_field_number(out, "size", (long long)entry->size);
     } else {
         b->effect_value.len = 0;
         letter_pack_fields(&b->effect_value, entry->fields);
-        add(out, "event", b->effect_value.data, b->effect_value.len);
+        command_field(out, "event", b->effect_value.data, b->effect_value.len);
     }
     if (entry->attempts > 0)
-        add_number(out, "attempts", entry->attempts);
-}
-
-static void begin_record(struct bridge *b, size_t fields)
-{
-    struct buf *out = &b->decisions;
-    command_begin(out, 6 + 2 * fields);
-    command_argument_text(out, "XADD");
-    command_argument_text(out, b->decisions_key);
-    command_argument_text(out, "MAXLEN");
-    command_argument_text(out, "~");
-    command_argument_number(out, b->options.record_maxlen);
-    command_argument_text(out, "*");
-    b->decision_count++;
+        command_field_number(out, "attempts", (long long)entry->attempts);
 }
 
 void bridge_decision(struct bridge *b, uint32_t i, const void *decisions, size_t len,
@@ -114,16 +84,18 @@ void bridge_decision(struct bridge *b, uint32_t i, const void *decisions, size_t
     struct letter about = {.key = ""};
     bool has_reason = reason[0] != '\0';
     bridge_describe(b, b->book, entry, entry->only, &about, &texts);
-    begin_record(b, count_subject(entry, &about) + 2 + 2 * has_reason + (left_out > 0));
+    command_begin_entry(&b->decisions, b->decisions_key, b->options.record_maxlen,
+                        count_subject(entry, &about) + 2 + 2 * has_reason + (left_out > 0));
+    b->decision_count++;
     add_subject(b, entry, &about);
-    add_number(&b->decisions, "at", about.at_ms);
+    command_field_number(&b->decisions, "at", (long long)about.at_ms);
     if (has_reason) {
-        add_text(&b->decisions, "reason", reason);
-        add_text(&b->decisions, "message", message);
+        command_field_text(&b->decisions, "reason", reason);
+        command_field_text(&b->decisions, "message", message);
     }
     if (left_out > 0)
-        add_number(&b->decisions, "left_out", left_out);
-    add(&b->decisions, "rules", decisions, len);
+        command_field_number(&b->decisions, "left_out", (long long)left_out);
+    command_field(&b->decisions, "rules", decisions, len);
 }
 
 const struct buf *bridge_decisions(const struct bridge *b, uint32_t *count)

@@ -7,59 +7,33 @@
 #include "rules/bridge_inside.h"
 #include "rules/kernel_calls.h"
 
+#include "redis/command.h"
+
 /* As in decision_pack.lua. */
 enum { VALUE_MOST = 8192, LIST_MOST = 20, TEXT_MOST = 1024 };
 
 /* ── effects ─────────────────────────────────────────────────────────────────────────────────── */
 
-/* The number of a line such as "$12\r\n" at `*at`, which moves behind it. */
-static size_t take_number(const char **at)
+static uint8_t *put_word(uint8_t *at, struct command_word word)
 {
-    size_t number = 0;
-    for (++*at; **at != '\r'; ++*at)
-        number = number * 10 + (size_t)(**at - '0');
-    *at += 2;
-    return number;
-}
-
-struct word {
-    const char *text;
-    size_t len;
-};
-
-static struct word take_word(const char **at)
-{
-    struct word word = {.len = take_number(at)};
-    word.text = *at;
-    *at += word.len + 2;
-    return word;
-}
-
-static bool word_is(struct word word, const char *text)
-{
-    return word.len == strlen(text) && memcmp(word.text, text, word.len) == 0;
-}
-
-static uint8_t *put_word(uint8_t *at, struct word word)
-{
-    return at + pack_string(at, word.text, (uint32_t)word.len);
+    return at + pack_string(at, word.bytes, (uint32_t)word.len);
 }
 
 static uint8_t *put_name(uint8_t *at, const char *name)
 {
-    return put_word(at, (struct word){name, strlen(name)});
+    return put_word(at, (struct command_word){name, strlen(name)});
 }
 
 /* Cut as decision_pack.lua cuts. */
-static uint8_t *put_text(uint8_t *at, struct word word)
+static uint8_t *put_text(uint8_t *at, struct command_word word)
 {
     static const char more[] = " ...";
     char text[TEXT_MOST + sizeof more];
     if (word.len <= TEXT_MOST)
         return put_word(at, word);
-    memcpy(text, word.text, TEXT_MOST);
+    memcpy(text, word.bytes, TEXT_MOST);
     memcpy(text + TEXT_MOST, more, sizeof more);
-    return put_word(at, (struct word){text, TEXT_MOST + sizeof more - 1});
+    return put_word(at, (struct command_word){text, TEXT_MOST + sizeof more - 1});
 }
 
 static uint8_t *put_bytes(uint8_t *at, const void *bytes, size_t len)
@@ -80,18 +54,19 @@ static uint8_t *put_list(uint8_t *at, size_t count)
     return at;
 }
 
-static uint8_t *put_command(uint8_t *at, const char *words, size_t count)
+static uint8_t *put_command(uint8_t *at, const char *words)
 {
+    size_t count = command_count(&words);
     count = count < LIST_MOST ? count : LIST_MOST;
     at = put_list(put_name(at, "command"), count);
     for (size_t i = 0; i < count; i++)
-        at = put_text(at, take_word(&words));
+        at = put_text(at, command_next(&words));
     return at;
 }
 
-static uint8_t *put_emit(uint8_t *at, struct word stream, struct word event)
+static uint8_t *put_emit(uint8_t *at, struct command_word stream, struct command_word event)
 {
-    uint8_t first = event.len > 0 ? (uint8_t)event.text[0] : 0;
+    uint8_t first = event.len > 0 ? (uint8_t)event.bytes[0] : 0;
     at = put_text(put_name(at, "stream"), stream);
     if (event.len > VALUE_MOST) {
         at = put_name(at, "event_size");
@@ -99,31 +74,15 @@ static uint8_t *put_emit(uint8_t *at, struct word stream, struct word event)
     }
     if ((first & 0xf0) != 0x80 && first != 0xde && first != 0xdf)
         return put_word(put_name(at, "json"), event);
-    return put_bytes(put_name(at, "event"), event.text, event.len);
+    return put_bytes(put_name(at, "event"), event.bytes, event.len);
 }
 
 uint32_t pack_effect(uint8_t *start, const char *command, size_t len)
 {
-    const char *words = command;
-    size_t count = take_number(&words);
-    const char *at = words;
-    struct word stream = {0}, word = {0}, before = {0}, last_but_two = {0};
-    bool is_add = false;
-    assert(count > 0);
-    for (size_t i = 0; i < count; i++) {
-        last_but_two = before;
-        before = word;
-        word = take_word(&at);
-        if (i == 0)
-            is_add = word_is(word, "XADD");
-        if (i == 1)
-            stream = word;
-    }
-    assert(at == command + len);
-    bool is_emit = is_add && count > 3 && word_is(before, "data") && word_is(last_but_two, "*");
+    struct command_word stream, event;
+    bool is_emit = command_is_emit(command, len, &stream, &event);
     *start = is_emit ? 0x82 : 0x81;
-    uint8_t *end =
-        is_emit ? put_emit(start + 1, stream, word) : put_command(start + 1, words, count);
+    uint8_t *end = is_emit ? put_emit(start + 1, stream, event) : put_command(start + 1, command);
     return (uint32_t)(end - start);
 }
 
@@ -169,7 +128,8 @@ uint32_t pack_decision(const struct bridge *b, uint8_t *start, const struct plai
     bool has_state = d->before != NULL || d->after != NULL;
     at = put_number(put_name(at, "us"), d->us);
     if (d->text != NULL)
-        at = put_text(put_name(at, d->is_ran ? "key" : "why"), (struct word){d->text, d->text_len});
+        at = put_text(put_name(at, d->is_ran ? "key" : "why"),
+                      (struct command_word){d->text, d->text_len});
     if (has_state)
         at = put_state(put_name(at, "state"), d);
     if (d->effect_count > 0)
