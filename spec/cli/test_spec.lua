@@ -134,9 +134,12 @@ FAILED  spec/pricing.cases.jsonl:2: b
   it("tells mistakes of the rules by file and line", function()
     local code, out = run(project { ["rules/pricing.lua"] = "return {\n  strem = 'orders',\n}\n", ["spec/pricing_spec.lua"] = false })
     assert.equal(1, code)
-    assert.matches("FAILED  spec/pricing.cases.jsonl:1: gold\n    the rules have mistakes:\n"
-      .. "    pricing.lua:1: `on_event` is missing", out, 1, true)
-    assert.matches("pricing.lua:2: unknown field `strem`; did you mean `stream`?", out, 1, true)
+    assert.matches("FAILED  spec/pricing.cases.jsonl:1: the rules have mistakes:\n"
+      .. "    rules/pricing.lua:1: `on_event` is missing", out, 1, true)
+    assert.matches("    rules/pricing.lua:2: unknown field `strem`; did you mean `stream`?\n"
+      .. "        2 |   strem = 'orders',\n"
+      .. "          |   ^^^^^\n", out, 1, true)
+    assert.matches("\n0 passed, 1 failed\n$", out) -- once, however many cases there are
   end)
 
   it("fails when there is nothing", function()

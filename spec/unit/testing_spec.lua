@@ -92,8 +92,16 @@ describe("testing.load", function()
   it("tells a mistake once that several rules have from one schema", function()
     local rule = "return { stream = 's', event = require 'schemas.a', on_event = function() end }"
     assert.equal("the rules have mistakes:\nschemas/a.lua:1: unknown attribute `x` of `event.a`; known are optional, default, enum, "
-      .. "renamed, fields, list", refusal(testing.load, { ["a.lua"] = rule, ["b.lua"] = rule,
+      .. "renamed, fields, list\n"
+      .. "    1 | return { a = { 'string', x = 1 } }\n      |                          ^", refusal(testing.load, { ["a.lua"] = rule, ["b.lua"] = rule,
         ["schemas/a.lua"] = "return { a = { 'string', x = 1 } }" }))
+  end)
+
+  it("shows the line of a mistake with a caret under the word, behind tabs and letters of several bytes, too", function()
+    local why = refusal(testing.load, { ["a.lua"] = "local s = 's'\nreturn { stream = 'ü',\tstrem = s, on_event = print }" })
+    assert.equal("the rules have mistakes:\na.lua:2: unknown field `strem`; did you mean `stream`?\n"
+      .. "    2 | return { stream = 'ü',\tstrem = s, on_event = print }\n"
+      .. "      |                       \t^^^^^", why)
   end)
 
   it("gives the warnings that check would give", function()

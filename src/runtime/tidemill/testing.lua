@@ -158,6 +158,29 @@ end
 local Kit = {}
 Kit.__index = Kit
 
+-- A mistake as `tidemill check` tells it, the line with a caret under the word meant (base/excerpt.c).
+local function shown_problem(problem, paths)
+  local text = ("%s:%d: %s"):format(paths[problem.file] or problem.file, problem.line, problem.message)
+  if not problem.text then return text end
+  text = ("%s\n%5d | %s"):format(text, problem.line, problem.text)
+  if (problem.column or 0) == 0 then return text end
+  -- What stands in front of the word, as blanks: tabs stay, and the bytes behind the first of a character do not count.
+  local before = problem.text:sub(1, problem.column - 1):gsub("[\128-\191]", ""):gsub("[^\t]", " ")
+  local word = problem.text:sub(problem.column, problem.column + problem.width - 1):gsub("[\128-\191]", "")
+  return ("%s\n      | %s%s"):format(text, before, ("^"):rep(math.max(#word, 1)))
+end
+
+-- All of them, once what several rules have from one schema or library.
+local function tell_problems(problems, files)
+  local texts, is_told, paths = {}, {}, {}
+  for _, file in ipairs(files) do paths[file.name] = file.path end
+  for _, problem in ipairs(problems) do
+    local text = shown_problem(problem, paths)
+    if not is_told[text] then texts[#texts + 1], is_told[text] = text, true end
+  end
+  misuse("the rules have mistakes:\n%s", table.concat(texts, "\n"))
+end
+
 ---Loads a rule file (with the `lib` and `schemas` beside it), a folder of rules, or texts by file name. Mistakes in the rules
 ---raise, with all that `tidemill check` would say.
 ---@param what string|table<string, string>
@@ -190,14 +213,7 @@ function testing.load_files(files, options)
       kit.lines[#kit.lines + 1] = { level = "info", rule = rule, text = text } -- while it is loaded
     end,
   })
-  if #book.problems > 0 then
-    local texts, is_told = {}, {} -- once, what several rules have from one schema or library
-    for _, problem in ipairs(book.problems) do
-      local text = ("%s:%d: %s"):format(problem.file, problem.line, problem.message)
-      if not is_told[text] then texts[#texts + 1], is_told[text] = text, true end
-    end
-    misuse("the rules have mistakes:\n%s", table.concat(texts, "\n"))
-  end
+  if #book.problems > 0 then tell_problems(book.problems, files) end
   kit.rules, kit.warnings = book.rules, book.warnings
   kit.host = testing_host.create {
     limits = limits, is_cold = options.cold, rules = book.rules,

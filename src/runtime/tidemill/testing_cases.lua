@@ -307,13 +307,17 @@ function cases.run(path, options, each)
     return results
   end
   local list, first = read(text)
-  local ok, files = pcall(function() return testing.read_files(rules_of(path, first and first.header, options)) end)
+  local kit_options = {}
+  for name, v in pairs(options) do kit_options[name] = name ~= "rules" and v or nil end
+  local ok, files = pcall(function()
+    local found = testing.read_files(rules_of(path, first and first.header, options))
+    testing.load_files(found, kit_options) -- their mistakes are told once, and not for each case
+    return found
+  end)
   if not ok then
     take { line = first and first.line or 1, is_passed = false, sentence = sentence_of(files) }
     return results
   end
-  local kit_options = {}
-  for name, v in pairs(options) do kit_options[name] = name ~= "rules" and v or nil end
   for _, item in ipairs(list) do
     local result = { line = item.line, column = item.column, is_passed = false, sentence = item.sentence }
     if item.case then
