@@ -27,7 +27,8 @@ describe("a client", function()
 
   it("says why it cannot connect", function()
     for url, words in pairs {
-      ["unix:///tmp/no-such.sock"] = "cannot connect to Redis at unix:///tmp/no-such.sock",
+      ["unix:///tmp/no-such.sock"] = "cannot connect to Redis at unix:///tmp/no-such.sock: No such file or directory; is it up? "
+        .. "--redis URL or $REDIS_URL says which one is meant",
       ["http://h"] = "must begin with redis://",
       [server:url("", ":secret@")] = "asks for none",
     } do

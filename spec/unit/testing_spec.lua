@@ -91,10 +91,10 @@ describe("testing.load", function()
 
   it("tells a mistake once that several rules have from one schema", function()
     local rule = "return { stream = 's', event = require 'schemas.a', on_event = function() end }"
+    local why = refusal(testing.load, { ["a.lua"] = rule, ["b.lua"] = rule, ["schemas/a.lua"] = "return { a = { 'string', x = 1 } }" })
     assert.equal("the rules have mistakes:\nschemas/a.lua:1: unknown attribute `x` of `event.a`; known are optional, default, enum, "
       .. "renamed, fields, list\n"
-      .. "    1 | return { a = { 'string', x = 1 } }\n      |                          ^", refusal(testing.load, { ["a.lua"] = rule, ["b.lua"] = rule,
-        ["schemas/a.lua"] = "return { a = { 'string', x = 1 } }" }))
+      .. "    1 | return { a = { 'string', x = 1 } }\n      |                          ^", why)
   end)
 
   it("shows the line of a mistake with a caret under the word, behind tabs and letters of several bytes, too", function()

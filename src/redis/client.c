@@ -84,6 +84,11 @@ int client_open(const char *url, struct client **out, struct error *error)
         client_close(c);
     else
         *out = c;
+    if (code == ERROR_CONNECTION) {
+        struct error why = *error;
+        error_set(error, code, "%s; is it up? --redis URL or $REDIS_URL says which one is meant",
+                  why.text);
+    }
     return code;
 }
 
