@@ -16,6 +16,7 @@
 -- at the same time is promised.
 local cjson = require "cjson"
 local codec = require "spec.support.codec"
+local decided = require "spec.chaos.decided"
 local times = require "spec.chaos.times"
 
 local oracle = {}
@@ -400,6 +401,7 @@ local function reality(self, server)
   read_outputs(server, is)
   read_letters(server, self, is)
   read_shadow(server, self, is)
+  is.decided = decided.read(self.group, function(stream, call) each_entry(server, stream, call) end)
   is.times = times.read(function(stream, call) each_entry(server, stream, call) end)
   is.sum, is.wrong = numbers(server:hash("sum")), tonumber(server:call("HGET", "wrong", "n") or 0)
   for i = 1, USERS do
@@ -595,6 +597,7 @@ function Oracle:differences(server)
     compare_lists(faults, "records of mirror from " .. stream, must.mirror[stream], is.mirror[stream])
   end
   compare_maps(faults, "state of mirror, total,", flat(must.mirrored, "total"), flat(is.mirrored, "total"))
+  compare_lists(faults, "records of decisions", sorted(decided.expectation(self.events)), sorted(is.decided))
   compare_lists(faults, "checks", must.checks, is.checks)
   for i = 1, SHOPS do
     compare_lists(faults, "milestones of s" .. i, must.milestones["s" .. i] or {}, is.milestones["s" .. i] or {})
@@ -622,6 +625,7 @@ function Oracle:differences_after_retry(server)
   local function faults(text)
     all[#all + 1] = text
   end
+  compare_lists(faults, "records of decisions", sorted(decided.expectation(self.events)), sorted(is.decided))
   compare_maps(faults, "sum", must.sum, is.sum)
   for _, name in ipairs { "total", "n" } do
     compare_maps(faults, "state of totals, " .. name .. ",", flat(must.users, name), flat(is.users, name))

@@ -10,6 +10,7 @@
 -- `patience_s`, how long finish waits for the last timers and windows, may be set.
 --
 -- Options: seed; redis (lines of redis.conf); binary (of the engines); engines (how many, default 2); batch_events.
+local decided = require "spec.chaos.decided"
 local files = require "spec.support.files"
 local oracle = require "spec.chaos.oracle"
 local process = require "spec.support.process"
@@ -28,7 +29,8 @@ local here = io.popen("pwd"):read("*l")
 
 local SETTINGS = [[
 return {
-  group = "chaos", lease_ms = 400, batch_events = %d, shadow_maxlen = 100000000,
+  group = "chaos", lease_ms = 400, batch_events = %d, shadow_maxlen = 100000000, record = %.17g,
+  record_maxlen = 100000000,
   limits = { rule_ms = 50, hard_ms = 100 },
   outputs = { offers = { codec = "json" }, milestones = { codec = "json" }, checks = { codec = "json" },
     marks = { codec = "json" }, silences = { codec = "json" }, beats = { codec = "json" }, sessions = { codec = "json" } },
@@ -45,7 +47,7 @@ function world.create(options)
   self.folder = files.temp_folder()
   self.binary = absolute(options.binary or os.getenv("TIDEMILL_BIN")
     or ("build/%s/tidemill"):format(os.getenv("VARIANT") or "release"))
-  files.write_file(self.folder .. "/settings.lua", SETTINGS:format(options.batch_events or 100))
+  files.write_file(self.folder .. "/settings.lua", SETTINGS:format(options.batch_events or 100, decided.SHARE))
   self.server = redis.start { config = options.redis or {} }
   self.proxy = proxy.start(self.server)
   self.oracle = oracle.create(options.seed, GROUP)

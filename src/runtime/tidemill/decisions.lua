@@ -56,8 +56,9 @@ function decisions.seed(name)
   return h
 end
 
--- Is it recorded? `ms` and `seq` of an ID, as doubles of any size.
-local function selector(share)
+---Is it recorded? A function of where the hash begins (seed), and `ms` and `seq` of an ID, as doubles of any size.
+---@return fun(seed: number, ms: number, seq: number): boolean
+function decisions.selector(share)
   local threshold = share * WORD - WORD / 2 -- with the sign's bit turned over, bits compare as if they had no sign
   return function(seed, ms, seq)
     local high = floor(ms * PER_WORD)
@@ -371,7 +372,7 @@ end
 ---  open_decision(p, i, R)        of a rule that fails without being called
 ---  write_records(p)              the batch is done
 function decisions.attach(K, share)
-  local selects, seeds = selector(share), {}
+  local selects, seeds = decisions.selector(share), {}
   K.selects, K.cpu_us = selects, K.host.cpu_about_us or function() return 0 end
   K.WHEN_SAYS_NO = "its function `when` said no"
   K.open_decision = open
