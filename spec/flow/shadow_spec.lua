@@ -379,6 +379,24 @@ describe("a shadow rule", function()
     for _, letter in ipairs(e:letters()) do assert.equal("unverified", letter.reason) end
   end)
 
+  it("that never comes back from a pattern is a record `hang`, and the live rules go on", function()
+    engine.flood(server, "orders", 60)
+    start({
+      ["old.lua"] = engine.rule 'ctx.emit("out", { n = event.n })',
+      ["next.lua"] = shadow([[if event.n == 30 then return (("a"):rep(3000)):find(("a*"):rep(20) .. "b") end
+        ctx.emit("out", { n = event.n })]], 'shadow_of = "old", stream = "orders"'),
+    }, { lease_ms = 1200, limits = { rule_ms = 50, hard_ms = 300 } })
+    e:wait_position("orders", "1-60", 20)
+    e:wait_done()
+    assert.equal(60, #e:emitted "out")
+    local list, hung = records(), {}
+    for _, record in ipairs(list) do
+      if record.reason then hung[#hung + 1] = record.id .. " " .. record.reason end
+    end
+    assert.same({ 60, { "1-30 hang" } }, { #list, hung })
+    for _, letter in ipairs(e:letters()) do assert.equal("unverified", letter.reason) end
+  end)
+
   it("that takes the whole engine down each time is found, too", function()
     engine.flood(server, "orders", 20)
     start({
