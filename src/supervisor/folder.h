@@ -1,7 +1,6 @@
 /* folder.h: tells when the rules folder has changed: files saved, moved, deleted; lib/, schemas/
  * and what is below them; and the folder itself replaced, also by a symlink anywhere on the way to
- * it
- * (`current -> releases/2`).
+ * it (`current -> releases/2`).
  *
  *   quiet ──change──> gathering ──50 ms without another, or 500 ms in all──> told, quiet
  *

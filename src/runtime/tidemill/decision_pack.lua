@@ -1,5 +1,5 @@
 -- decision_pack.lua: records of decisions (decisions.lua) as bytes: for each recorded event, or timer or window that fired, an
--- array with a map for each rule. docs of the fields: see `encode`.
+-- array with a map for each rule (its fields: put_decision).
 --
 -- A record is bounded: texts are cut, of lists the first are kept, and a value that is too large is a map { size = bytes }. A
 -- rule's map that does not fit any more keeps only what was decided (`cut`), and what does not even fit so is counted.

@@ -9,7 +9,7 @@
 -- Promises:
 -- (1) With share 0 nothing is attached: not a test of this runs anywhere.
 -- (2) Which events are recorded follows from stream and ID alone, and which timers and windows from what they are and when they
---     are due: so it is the same after a retry, in a replay, and on every worker.
+--     are due: so it is the same after a retry, and on every worker.
 -- (3) What is kept belongs to the try that counts. The records of a batch go with the batch (kernel.lua: reset), and a decision
 --     begins anew whenever its rule is called from the start.
 -- (4) A rule cannot change what was kept: of what it may hold in its hands, the bytes are taken at once.
