@@ -1,7 +1,7 @@
 -- chaos_spec.lua: whatever dies, at whatever moment, every count is exact at the end (design 4 and 9).
 --
---   TIDEMILL_CHAOS_FAULTS=500   more faults than the 104 of CI
---   TIDEMILL_CHAOS_EVENTS=…     more or fewer events than 300,000
+--   TIDEMILL_CHAOS_FAULTS=500   more faults than the 52 of CI
+--   TIDEMILL_CHAOS_EVENTS=…     more or fewer events than 200,000
 --   TIDEMILL_CHAOS_KINDS=…     only these, such as hang,reload_hang (spec/chaos/faults.lua)
 --   TIDEMILL_SEED=…             the same events and the same row of faults again
 local files = require "spec.support.files"
@@ -9,8 +9,8 @@ local faults = require "spec.chaos.faults"
 local world = require "spec.chaos.world"
 
 local SEED = tonumber(os.getenv("TIDEMILL_SEED")) or os.time()
-local FAULTS = tonumber(os.getenv("TIDEMILL_CHAOS_FAULTS")) or 104
-local EVENTS = tonumber(os.getenv("TIDEMILL_CHAOS_EVENTS")) or 300000
+local FAULTS = tonumber(os.getenv("TIDEMILL_CHAOS_FAULTS")) or 52
+local EVENTS = tonumber(os.getenv("TIDEMILL_CHAOS_EVENTS")) or 200000
 local KINDS = os.getenv("TIDEMILL_CHAOS_KINDS")
 local DURABLE = { "appendonly yes", "appendfsync always", "auto-aof-rewrite-percentage 0" }
 
@@ -111,7 +111,7 @@ describe("chaos #slow", function()
     end
     w.server:call("DEL", "alist")
     w.server:call("SET", "mended", 1)
-    local row = faults.row(math.ceil(FAULTS / 4), w.draw)
+    local row = faults.row(math.ceil(FAULTS / 2), w.draw)
     local share = math.floor(#ids / #row)
     for i, kind in ipairs(row) do
       w:run("dlq", "retry", "--group", "chaos", unpack(ids, (i - 1) * share + 1, i == #row and #ids or i * share))

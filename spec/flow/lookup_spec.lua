@@ -114,8 +114,8 @@ describe("a lookup", function()
     start(engine.rule([[
       local user = ctx.redis.hgetall("user:" .. event.k)
       ctx.state.n = (ctx.state.n or 0) + 1
-      ctx.emit("out", { n = event.n, segment = user.segment, turn = ctx.state.n })]], 'stream = "orders", key = "k"'), nil,
-      { url = front:url() })
+      ctx.emit("out", { n = event.n, segment = user.segment, turn = ctx.state.n })]], 'stream = "orders", key = "k"'),
+      { batch_ms = "1s" }, { url = front:url() }) -- no batch ends because the machine is busy
     done(2000)
     for n, got in ipairs(e:emitted "out") do
       assert.same({ n = n, segment = "s" .. (n % 500 + 1) % 3, turn = math.floor((n - 1) / 500) + 1 }, got)
@@ -123,7 +123,7 @@ describe("a lookup", function()
     local p = e:status().partitions[1]
     -- The first read is run again, once it is known that the rule asks.
     assert.is_true(p.lookups >= 2000 and p.lookups <= 2064, p.lookups)
-    assert.is_true(p.cuts < 5, p.cuts) -- none for a conflict; batch_ms may cut on a busy machine
+    assert.is_true(p.cuts < 5, p.cuts)
     assert.is_true(p.commits < 40, p.commits)
   end)
 
