@@ -101,6 +101,11 @@ describe("evidence", function()
     assert.same({ "hang", "ran longer than 1000 ms of CPU without end (limits.hard_ms)" }, { reason, message })
   end)
 
+  it("is a crash when a worker that was dying of it used up the time of its rule meanwhile", function()
+    local reason, message = judge(ABRT, { hang_ms = 1000 })
+    assert.same({ "crash", "the worker died of signal 6 (Aborted) in this rule" }, { reason, message })
+  end)
+
   it("is never a death outside of a rule", function()
     assert.is_nil(judge(SEGV, { rule = 0 }))
     assert.is_nil(judge(SEGV, { name = "" })) -- a number that means no rule

@@ -155,7 +155,7 @@ bool child_process_tell(const struct child_process *c, const char *const *rules,
         return true;
     }
     tell_place(&c->shared->note, rules[rule - 1], place, sizeof place);
-    if (c->is_hanging)
+    if (c->is_hanging && number == SIGKILL)
         error_set(error, ERROR_RULE,
                   "%s ran longer than %lld ms of CPU without end (limits.hard_ms); an engine would "
                   "write a dead letter `hang` and go on",

@@ -42,8 +42,9 @@ bool evidence_judge(struct suspects *suspects, const struct death *death, struct
     snprintf(found.stream, sizeof found.stream, "%s", note->stream);
     snprintf(found.rule, sizeof found.rule, "%s", death->rule);
     snprintf(found.version, sizeof found.version, "%s", death->version);
-    snprintf(found.reason, sizeof found.reason, "%s", death->hang_ms > 0 ? "hang" : "crash");
-    if (death->hang_ms > 0) {
+    bool is_hang = death->hang_ms > 0 && death->signal == SIGKILL;
+    snprintf(found.reason, sizeof found.reason, "%s", is_hang ? "hang" : "crash");
+    if (is_hang) {
         snprintf(found.message, sizeof found.message,
                  "ran longer than %lld ms of CPU without end (limits.hard_ms)",
                  (long long)death->hang_ms);

@@ -504,7 +504,8 @@ static void look_for_blame(struct supervisor *s, const struct child *c, int wait
         .hang_ms = is_hang ? s->config->limits.hard_ms : 0,
     };
     struct blame blame;
-    bool is_ours = (c->is_hanging && !is_hang) || c->is_stuck || c->is_late;
+    bool is_ours =
+        death.signal == SIGKILL && ((c->is_hanging && !is_hang) || c->is_stuck || c->is_late);
     if (!is_ours && evidence_judge(&s->suspects, &death, &blame))
         add_blame(s, &blame);
 }
