@@ -18,8 +18,8 @@ struct death {
     const struct note *note;
     const char *rule, *version; /* that note_rule means; "" when it means none */
     int signal;                 /* that ended it; 0: it ended by itself */
-    int64_t hang_ms; /* the supervisor killed it (SIGKILL), for a rule that took longer; else 0. With
-                        another signal it was dying already: that takes CPU time, too */
+    int64_t hang_ms; /* the supervisor killed it (SIGKILL), for a rule that took longer; else 0.
+                        With another signal it was dying already: that takes CPU time, too */
 };
 
 /* Deaths inside a rule that prove nothing yet. */
