@@ -414,10 +414,14 @@ describe("a reload", function()
     assert.same({ "new1" }, told())
   end)
 
-  -- One after the other over one question each; the words go over the control socket, without a process.
-  local function question(text)
+  -- The words go over the control socket, without a process.
+  local function begin_question(text)
     local connection = peer.connect(e.control)
     connection:write(text .. "\n")
+    return connection
+  end
+
+  local function answer_to(connection)
     wait.until_true(function()
       connection:read()
       return connection.is_closed
@@ -426,6 +430,24 @@ describe("a reload", function()
     connection:close()
     return answer
   end
+
+  local function question(text) return answer_to(begin_question(text)) end
+
+  -- A worker that has committed nothing yet is started again after 50 ms and more: so there is a while with none.
+  it("is not done before the next worker runs it, when the only one dies", function()
+    start { ["r.lua"] = teller "old" }
+    local pid = e:status().workers[1].pid
+    os.execute("kill -STOP " .. pid)
+    write("r.lua", teller "new")
+    local connection = begin_question "reload"
+    -- It was found sound, and sent to one that stands still: what that one runs is no longer what is to run.
+    e:wait_true(function() return select(2, version "r").previous == nil end)
+    os.execute("kill -9 " .. pid)
+    local answer = answer_to(connection)
+    local worker = e:status().workers[1]
+    assert.same({ "r" }, { answer.changes[1].rule })
+    assert.is_true(worker.pid ~= 0 and worker.pid ~= pid)
+  end)
 
   local function resident_kb(pid)
     return tonumber(files.read_file(("/proc/%d/status"):format(pid)):match "VmRSS:%s*(%d+)")

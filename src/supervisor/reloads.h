@@ -16,8 +16,9 @@ struct reloads;
 
 struct reloads_callbacks {
     void (*send)(void *context, const struct edition *edition); /* to all workers that run */
-    /* Does every worker that runs run this edition, or has it said why it cannot? The latter are
-     * told of: a JSON object each, with commas between, into `refusals`. */
+    /* Does every worker run this edition, or has it said why it cannot? The latter are told of: a
+     * JSON object each, with commas between, into `refusals`. Where one has ended: would the next
+     * begin with it? */
     bool (*is_everywhere)(void *context, uint64_t number, struct buf *refusals);
 };
 

@@ -240,7 +240,8 @@ static bool is_everywhere(void *context, uint64_t number, struct buf *refusals)
     const struct supervisor *s = context;
     for (unsigned i = 0; i < s->child_count; i++) {
         const struct child *c = s->children[i];
-        if (c->pid == 0 || c->runs >= number)
+        /* Where one has ended, the next begins with s->edition. */
+        if ((c->pid != 0 ? c->runs : s->edition->number) >= number)
             continue;
         if (c->refused.edition < number)
             return false;
