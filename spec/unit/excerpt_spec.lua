@@ -34,6 +34,11 @@ describe("an excerpt", function()
     end
   end)
 
+  it("has carets under the word behind wide characters, and under them", function()
+    assert.same({ "   12 | -- 漢字 strem", "      |         ^^^^^" }, excerpt("-- 漢字 strem", 11, 5))
+    assert.same({ "   12 | 漢字 = 1", "      | ^^^^" }, excerpt("漢字 = 1", 1, 6))
+  end)
+
   it("cuts a long line around the word", function()
     for _, at in ipairs { 1, 50, 89, 100, 300, 595 } do
       local text = ("a "):rep(300):sub(1, at - 1) .. "strem" .. (" b"):rep(300):sub(1, 600 - at)

@@ -60,4 +60,11 @@ describe("a terminal", function()
     assert.is_false(has_colour("0", "xterm"))
     assert.is_false(has_colour(false, "dumb"))
   end)
+
+  it("gives two columns to a wide character, and none to one that joins the one before", function()
+    for character, columns in pairs { a = 1, ["é"] = 1, ["€"] = 1, ["漢"] = 2, ["ｱ"] = 1, ["Ａ"] = 2, ["😀"] = 2, ["\204\129"] = 0,
+      ["\200\200"] = 1 } do
+      assert.equal(columns, tonumber(C.terminal_columns(character, #character)), character)
+    end
+  end)
 end)

@@ -3,6 +3,7 @@
 #include "base/excerpt.h"
 
 #include "base/escape.h"
+#include "base/terminal.h"
 
 #include <stdio.h>
 
@@ -31,7 +32,8 @@ static struct cell cell_at(const char *at, size_t left, size_t column)
     c.bytes = size == 0 ? 1 : size;
     escape_text(&escaped, at, c.bytes);
     snprintf(c.text, sizeof c.text, "%s", buf_text(&escaped));
-    c.columns = size > 1 && escaped.len == size ? 1 : strlen(c.text);
+    bool is_shown = size > 1 && escaped.len == size; /* else it is plain, or escaped */
+    c.columns = is_shown ? terminal_columns(at, size) : strlen(c.text);
     buf_fini(&escaped);
     return c;
 }

@@ -1,12 +1,17 @@
-/* terminal.h: is a person watching, and may we use colour? */
+/* terminal.h: is a person watching, may we use colour, and how wide is a character? */
 #ifndef TIDEMILL_BASE_TERMINAL_H
 #define TIDEMILL_BASE_TERMINAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 bool terminal_is_watched(int fd);
 
 /* A terminal that is not dumb, and NO_COLOR is not set (https://no-color.org). */
 bool terminal_has_colour(int fd);
+
+/* How many columns it gives to a character of UTF-8: 2 to a wide one (East Asian, emoji), 0 to one
+ * that joins the one before. From the C library's table; 1 where that says nothing. */
+size_t terminal_columns(const char *character, size_t len);
 
 #endif

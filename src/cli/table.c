@@ -2,17 +2,35 @@
 #include "cli/table.h"
 
 #include "base/escape.h"
+#include "base/terminal.h"
 
 #include <assert.h>
+#include <stdint.h>
 #include <string.h>
 
 enum { SPACE = 2, CUT_LEAST = 8 };
 
+/* The bytes of the longest beginning of a cell (UTF-8) that has at most so many columns. */
+static size_t fit(const char *text, size_t most, size_t *columns)
+{
+    size_t at = 0, len = strlen(text);
+    *columns = 0;
+    while (at < len) {
+        size_t size = escape_utf8_len(text + at, len - at);
+        assert(size > 0);
+        size_t wide = terminal_columns(text + at, size);
+        if (*columns + wide > most)
+            break;
+        *columns += wide;
+        at += size;
+    }
+    return at;
+}
+
 static size_t columns_of(const char *text)
 {
-    size_t columns = 0;
-    for (; *text != '\0'; text++)
-        columns += ((unsigned char)*text & 0xc0) != 0x80;
+    size_t columns;
+    (void)fit(text, SIZE_MAX, &columns);
     return columns;
 }
 
@@ -35,24 +53,14 @@ void table_add_text(struct table *t, const char *text)
     table_add(t, text, strlen(text));
 }
 
-/* The longest beginning of at most `columns`, at a character's end. */
-static size_t cut(const char *text, size_t columns)
-{
-    size_t len = 0;
-    for (; text[len] != '\0'; len++) {
-        if (((unsigned char)text[len] & 0xc0) != 0x80 && columns-- == 0)
-            break;
-    }
-    return len;
-}
-
 static void print_last(struct buf *out, const char *cell, size_t used, size_t width)
 {
     if (width < used + CUT_LEAST || columns_of(cell) <= width - used) {
         buf_append_text(out, cell);
         return;
     }
-    buf_append(out, cell, cut(cell, width - used - 1));
+    size_t columns;
+    buf_append(out, cell, fit(cell, width - used - 1, &columns));
     buf_append_text(out, "…");
 }
 
