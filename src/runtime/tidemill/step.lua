@@ -171,6 +171,85 @@ function step.of_rule(K, R)
   return assert(loadstring(source, "=step"))(K, R)
 end
 
+-- How many rules of a list are called by name: more upvalues than 60 Lua has no room for. The rest goes through a table.
+local NAMED_MOST = 40
+
+-- What comes in front of an event's rules. It ends in `s`, the shape, or -2: the event cannot be decoded.
+local BEGIN = [[
+  c.at_entry = i
+  local clock_ms = c.entries[i].clock_ms
+  if clock_ms >= c.next_wall_ms$idle then
+    if before(p, i) then return true end
+  end
+  local s = decode(c, i)
+  if s == -2 then
+    $pass
+    undecodable(p, i)
+  else
+    $observe
+    $run
+  end]]
+local OBSERVE = [[
+    local is_cut
+    is_cut, s = observe(p, i, s, clocked)
+    if is_cut then return true end]]
+local RUN_SELECTED = [[
+    local e = c.entries[i]
+    if selects($seed, e.ms, tonumber(e.seq)) then
+      recorded(p, c, i, s, rules)
+    else
+      $run
+    end]]
+
+-- One rule: its step is a part of the trace of the loop.
+local LOOPS_OF_ONE = [[
+local function one(p, c, i)
+  $begin
+end
+local function loop(p, c, first, last)
+  for i = first, last do
+    $begin
+    if clock() >= c.deadline_ms then return end
+  end
+end]]
+
+-- Several: a turn of the loop is one rule on one event. All of them in one turn would be one trace, in which more values live at
+-- once than LuaJIT has room for ("too many spill slots"), and nothing of it would be compiled.
+local LOOPS_OF_MANY = [[
+local function loop(p, c, first, last)
+  local i, n, shape = first - 1, $count, 0
+  while true do
+    if n == $count then
+      if i == last then return end
+      i = i + 1
+      $begin
+    else
+      n = n + 1
+      $dispatch
+    end
+    if n == $count and clock() >= c.deadline_ms then return end
+  end
+end
+local function one(p, c, i) return loop(p, c, i, i) end]]
+
+local LOOPS = [[
+local K, steps, decode, undecodable, clock, clocked, rules = ...
+local before, observe, pass = K.before, K.observe, K.pass
+local selects, recorded, tonumber = K.selects, K.recorded, tonumber
+local $names = unpack(steps, 1, $named)
+$loops
+return one, loop
+]]
+
+local function filled(text, parts) return (text:gsub("%$([%w_]+)", parts)) end
+
+-- Calls step number n, of those from `first` to `last`, in as few comparisons as there can be.
+local function dispatch(calls, first, last)
+  if first == last then return calls[first] end
+  local middle = math.floor((first + last) / 2)
+  return ("if n <= %d then %s else %s end"):format(middle, dispatch(calls, first, middle), dispatch(calls, middle + 1, last))
+end
+
 ---The loops over the events of one stream, for the rules that read it.
 ---`one(p, c, i)` runs a single event, `loop(p, c, first, last)` a run of them. Two, because a loop that is mostly left after
 ---one turn, as on a quiet stream, would be given up by the JIT for good.
@@ -179,56 +258,29 @@ end
 ---@return { one: function, loop: function, rules: table[], clocked: table[] }  clocked: those that have a watermark
 function step.of_list(K, rules, stream)
   local names, steps, calls, clocked = {}, {}, {}, {}
+  local event = #rules > 1 and "shape" or "s"
   for n, R in ipairs(rules) do
     if R.has_clock then clocked[#clocked + 1] = R end
-    -- More upvalues than Lua has room for (60): the rest of the rules goes through a table.
-    if n <= 40 then
-      names[n] = "step" .. n
-      calls[n] = ("step%d(p, c, i, s)"):format(n)
-      if R.time then calls[n] = calls[n] .. " c.clock_ms = c.entries[i].clock_ms" end
-    end
     steps[n] = R.step
+    calls[n] = ("steps[n](p, c, i, %s)"):format(event)
+    if n <= NAMED_MOST then
+      names[n] = "step" .. n
+      calls[n] = ("step%d(p, c, i, %s)"):format(n, event)
+    end
+    if R.time then calls[n] = calls[n] .. " c.clock_ms = c.entries[i].clock_ms" end
   end
-  if #rules > 40 then
-    calls[41] = "for n = 41, #steps do steps[n](p, c, i, s) c.clock_ms = c.entries[i].clock_ms end"
-  end
-  local run = table.concat(calls, " ")
-  if K.selects then
-    run = ("local e = c.entries[i] if selects(%d, e.ms, tonumber(e.seq)) then recorded(p, c, i, s, rules) else %s end")
-      :format(decisions.seed(stream), run)
-  end
-  local body = ([[
-  c.at_entry = i
-  local clock_ms = c.entries[i].clock_ms
-  if clock_ms >= c.next_wall_ms%s then
-    if before(p, i) then return true end
-  end
-  local s = decode(c, i)
-  if s == -2 then
-    %s undecodable(p, i)
-  else
-    %s
-    %s
-  end]]):format(#K.clocked > 0 and " or clock_ms >= c.next_idle_ms" or "", #clocked > 0 and "pass(p, i, clocked)" or "",
-    #clocked > 0 and [[local is_cut
-    is_cut, s = observe(p, i, s, clocked)
-    if is_cut then return true end]] or "", run)
-  local source = ([[
-local K, steps, decode, undecodable, clock, clocked, rules = ...
-local before, observe, pass = K.before, K.observe, K.pass
-local selects, recorded, tonumber = K.selects, K.recorded, tonumber
-local %s = unpack(steps, 1, %d)
-local function one(p, c, i)
-  %s
-end
-local function loop(p, c, first, last)
-  for i = first, last do
-    %s
-    if clock() >= c.deadline_ms then return end
-  end
-end
-return one, loop
-]]):format(#names > 0 and table.concat(names, ", ") or "_", #names, body, body)
+  local run = #rules > 1 and "n, shape = 0, s" or calls[1] or ""
+  if K.selects then run = filled(RUN_SELECTED, { seed = ("%d"):format(decisions.seed(stream)), run = run }) end
+  local begin = filled(BEGIN, {
+    idle = #K.clocked > 0 and " or clock_ms >= c.next_idle_ms" or "", pass = #clocked > 0 and "pass(p, i, clocked)" or "",
+    observe = #clocked > 0 and OBSERVE or "", run = run,
+  })
+  local loops = filled(#rules > 1 and LOOPS_OF_MANY or LOOPS_OF_ONE, {
+    count = ("%d"):format(#rules), begin = begin, dispatch = #rules > 1 and dispatch(calls, 1, #rules) or "",
+  })
+  local source = filled(LOOPS, {
+    names = #names > 0 and table.concat(names, ", ") or "_", named = ("%d"):format(#names), loops = loops,
+  })
   local one, loop = assert(loadstring(source, "=loop"))(K, steps, K.host.decode, K.undecodable, K.host.clock,
     clocked, rules)
   return { one = one, loop = loop, rules = rules, clocked = clocked }
