@@ -7,11 +7,9 @@ entries, with 0 none, between them within five standard deviations of the share.
 """
 
 import math
-import statistics
 
 from . import clients, phase, report
 from .arguments import positive
-from .redis import Server
 
 NAME = "record"
 HELP = "records of decisions: CPU per event at shares 0, 0.01, 0.1 and 1"
@@ -35,13 +33,14 @@ class Recording(clients.Tidemill):
         return super().command(socket_path) + ["--record", f"{self.share:g}"]
 
 
-def _check_count(redis, client, events):
-    """How many records there were ever (the stream's entries-added), which must be the share."""
-    fields = redis("XINFO", "STREAM", RECORDS) if redis("EXISTS", RECORDS) else ["entries-added", 0]
-    count = dict(zip(fields[::2], fields[1::2]))["entries-added"]
-    most_off = 5 * math.sqrt(events * client.share * (1 - client.share))
-    if abs(count - events * client.share) > most_off:
-        raise SystemExit(f"bench: WRONG RESULT of {client.key}: {count:,} records of {events:,} events")
+def _count_records(redis, client, work):
+    """How many there were ever, which must be the share."""
+    if not isinstance(client, Recording):
+        return None
+    count = redis.entries_added(RECORDS)
+    most_off = 5 * math.sqrt(work.events * client.share * (1 - client.share))
+    if abs(count - work.events * client.share) > most_off:
+        raise SystemExit(f"bench: WRONG RESULT of {client.key}: {count:,} records of {work.events:,} events")
     return count
 
 
@@ -51,32 +50,12 @@ def run(options):
     for client in shares:
         client.prepare()
     chosen = plain + [client for client in shares if not options.only or client.key in options.only.split(",")]
-    runs = {client.key: [] for client in chosen}
-    with Server() as server:
-        work = phase.Work(server, options.events, options.users, options.seed)
-        print(f"{work.events:,} entries, {work.expected['offers']:,} purchases; {options.runs} rounds", flush=True)
-        for number in range(1, options.runs + 1):
-            for client in chosen:
-                figures = phase.run(server, work, client, 60 + work.events / 5_000)
-                if client in shares:
-                    figures["records"] = _check_count(server.command, client, work.events)
-                runs[client.key].append(figures)
-            print(f"  round {number}: " + ", ".join(
-                f"{key} {figures[-1]['client_us']:.2f} µs" for key, figures in runs.items()), flush=True)
+    runs = phase.rounds(options, chosen, _count_records)
     results = {client.key: {"title": client.title, "median": report.medians(runs[client.key]),
                             "runs": runs[client.key]} for client in chosen}
-    _print(chosen, results, work.events)
+    _print(chosen, results, options.events)
     report.write_json(options.json, NAME, {"events": options.events, "users": options.users, "seed": options.seed,
                                            "runs": options.runs}, results)
-
-
-def _cost(results, client, name, events):
-    """CPU µs of one recorded event: what share 0 in the same round did not spend."""
-    median = results[client.key]["median"]
-    if "record-0" not in results or not median.get("records"):
-        return "-"
-    pairs = zip(results[client.key]["runs"], results["record-0"]["runs"])
-    return f"{statistics.median((own[name] - none[name]) * events / own['records'] for own, none in pairs):.1f}"
 
 
 def _print(chosen, results, events):
@@ -85,8 +64,8 @@ def _print(chosen, results, events):
         median = results[client.key]["median"]
         rows.append([client.title, f"{median['events_per_second']:,.0f}", f"{median['client_us']:.2f}",
                      report.ratio_text(report.ratio(results, client.key, "record-0", "client_us")),
-                     _cost(results, client, "client_us", events), f"{median['server_us']:.2f}",
-                     _cost(results, client, "server_us", events), f"{median['peak_rss_mib']:.0f}"])
+                     report.cost_text(results, client.key, "record-0", "client_us", events), f"{median['server_us']:.2f}",
+                     report.cost_text(results, client.key, "record-0", "server_us", events), f"{median['peak_rss_mib']:.0f}"])
     print("\nMedians; µs are CPU time an event; x is the ratio to share 0 in the same round, its median; a record's are the\n"
           "difference to share 0, for each event that was recorded:\n")
     report.table(["", "events/s", "client µs", "x", "a record's", "redis µs", "a record's", "peak MiB"], rows)

@@ -67,6 +67,11 @@ class Connection:
             if cursor == "0":
                 return found
 
+    def entries_added(self, stream):
+        """How many entries a stream has had ever; 0: there is none."""
+        fields = self("XINFO", "STREAM", stream) if self("EXISTS", stream) else ["entries-added", 0]
+        return dict(zip(fields[::2], fields[1::2]))["entries-added"]
+
     def close(self):
         self._file.close()
         self._socket.close()
