@@ -46,6 +46,13 @@ static bool pack_emit(struct buf *out, msgpack_packer *packer, struct command_wo
     return is_emit;
 }
 
+void shadow_record_begin_effects(struct buf *out, uint32_t count)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, out, write_packed);
+    msgpack_pack_array(&packer, count);
+}
+
 void shadow_record_pack_effect(struct buf *out, const char *command, size_t len)
 {
     msgpack_packer packer;

@@ -31,6 +31,8 @@ struct shadow_record {
 void shadow_record_append(struct buf *out, const char *key, int64_t maxlen,
                           const struct shadow_record *record);
 
+/* Appends the head of an array of so many effects; they follow. */
+void shadow_record_begin_effects(struct buf *out, uint32_t count);
 /* Appends an effect, which is a command as bytes of the protocol, as msgpack: [stream, event] when
  * it emits one (XADD of a field `data` alone that holds a map), else the array of its words. */
 void shadow_record_pack_effect(struct buf *out, const char *command, size_t len);

@@ -121,7 +121,10 @@ void bridge_destroy(struct bridge *b)
     buf_fini(&b->json);
     buf_fini(&b->want_keys);
     buf_fini(&b->effect_keys);
-    buf_fini(&b->effect_value);
+    buf_fini(&b->event);
+    buf_fini(&b->would);
+    buf_fini(&b->did);
+    buf_fini(&b->shadow_key);
     buf_fini(&b->shadow_records);
     buf_fini(&b->decisions);
     bridge_forget_refusals(b);
@@ -359,21 +362,26 @@ static int compare_effects(const void *left, const void *right, void *fired)
     return a->ordinal < b->ordinal ? -1 : a->ordinal > b->ordinal;
 }
 
-const struct effect *bridge_effects(struct bridge *b, uint32_t *count)
+void bridge_order(struct bridge *b)
 {
     struct bridge_view *v = &b->view;
-    if (v->is_unordered) {
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < v->effect_count; i++)
-            if (v->effects[i].len > 0)
-                v->effects[kept++] = v->effects[i];
-        v->effect_count = kept;
-        if (kept > 0)
-            qsort_r(v->effects, kept, sizeof *v->effects, compare_effects, v->fired);
-        v->is_unordered = 0;
-    }
-    *count = v->effect_count;
-    return v->effects;
+    uint32_t kept = 0;
+    if (!v->is_unordered)
+        return;
+    for (uint32_t i = 0; i < v->effect_count; i++)
+        if (v->effects[i].len > 0)
+            v->effects[kept++] = v->effects[i];
+    v->effect_count = kept;
+    if (kept > 0)
+        qsort_r(v->effects, kept, sizeof *v->effects, compare_effects, v->fired);
+    v->is_unordered = 0;
+}
+
+const struct effect *bridge_effects(struct bridge *b, uint32_t *count)
+{
+    bridge_order(b);
+    *count = b->view.effect_count;
+    return b->view.effects;
 }
 
 const char *bridge_effect_bytes(const struct bridge *b, const struct effect *effect)
@@ -400,7 +408,9 @@ static void forget_batch(struct bridge *b)
     buf_reset(&b->view.letters, KEEP_BYTES);
     buf_reset(&b->json, KEEP_BYTES);
     buf_reset(&b->effect_keys, KEEP_BYTES);
-    buf_reset(&b->effect_value, KEEP_BYTES);
+    buf_reset(&b->event, KEEP_BYTES);
+    buf_reset(&b->would, KEEP_BYTES);
+    buf_reset(&b->did, KEEP_BYTES);
     buf_reset(&b->shadow_records, KEEP_BYTES);
     buf_reset(&b->decisions, KEEP_BYTES);
     b->view.effect_count = b->view.letter_count = b->shadow_count = b->decision_count = 0;

@@ -68,9 +68,9 @@ static void add_subject(struct bridge *b, const struct batch_entry *entry,
     } else if (entry->size > EVENT_MOST) {
         command_field_number(out, "size", (long long)entry->size);
     } else {
-        b->effect_value.len = 0;
-        letter_pack_fields(&b->effect_value, entry->fields);
-        command_field(out, "event", b->effect_value.data, b->effect_value.len);
+        b->event.len = 0;
+        letter_pack_fields(&b->event, entry->fields);
+        command_field(out, "event", b->event.data, b->event.len);
     }
     if (entry->attempts > 0)
         command_field_number(out, "attempts", (long long)entry->attempts);

@@ -63,8 +63,9 @@ struct bridge {
     struct buf want_keys;
     struct buf shadow_records; /* of shadow rules: commands */
     uint32_t shadow_count;
-    struct buf effect_value; /* see bridge_effect_value */
-    struct buf effect_keys;  /* of the batch's effects, of rules whose keys are noted */
+    struct buf would, did, shadow_key; /* of the shadow rule's record that is being made */
+    struct buf event;                  /* of the record of decisions that is being made */
+    struct buf effect_keys;            /* of the batch's effects, of rules whose keys are noted */
     struct letter_of {
         uint32_t entry, rule;
     } * letters_of; /* what the letters are about */

@@ -52,18 +52,23 @@ void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void
                    size_t len);
 /* Of the effect that was added last: bridge_effect_key. */
 void bridge_note_key(struct bridge *b, const char *key, size_t len);
-/* Effect `number` of the batch, packed (shadow_record.h); until the next call. */
-const struct buf *bridge_effect_value(struct bridge *b, uint32_t number);
-/* A record of a shadow rule on entry i, beside that of the rule that it would replace
- * (did->rule 0: none). */
+/* Brings the effects into their order, those taken back left out: bridge_effects. */
+void bridge_order(struct bridge *b);
+/* What a rule wanted of an entry, of shadow rules and those that they would replace: the effects
+ * number first … first + count - 1, or why it failed. */
 struct shadow_side {
-    uint32_t rule;
-    const char *effects; /* msgpack, `len` bytes */
-    size_t len;
+    uint32_t rule; /* 0: there is none */
+    uint32_t first, count;
     const char *reason, *message, *traceback; /* NULL: it did not fail */
+    const char *key;                          /* of one that failed: its effects know theirs */
+    size_t key_len;
 };
-void bridge_shadow(struct bridge *b, uint32_t i, const struct shadow_side *would,
-                   const struct shadow_side *did, bool is_same, const char *key, size_t key_len);
+/* Appends a record of a shadow rule on entry i, beside the rule that it would replace. 1: both
+ * failed for the same reason or not at all, and wanted the same values. */
+int bridge_shadow(struct bridge *b, uint32_t i, const struct shadow_side *would,
+                  const struct shadow_side *did);
+/* The effects of a side, as a record has them (shadow_record.h); until the next call. */
+const struct buf *bridge_shadow_effects(struct bridge *b, const struct shadow_side *side);
 /* Timers and windows: `rule` is the number that states are kept under, `kind` one of enum
  * timer_kind. The first two, as bridge_put, only when the handler is done. */
 void bridge_timer_set(struct bridge *b, uint32_t rule, uint32_t kind, const char *key,

@@ -27,10 +27,10 @@ bool bridge_is_refused(struct bridge *, uint32_t, uint32_t, uint32_t);
 void bridge_effect(struct bridge *, uint32_t, uint32_t, const void *, size_t);
 void bridge_note_key(struct bridge *, const char *, size_t);
 bool msgpack_is_equal(const void *, size_t, const void *, size_t);
-const struct buf *bridge_effect_value(struct bridge *, uint32_t);
-const char *bridge_effect_key(const struct bridge *, const struct effect *, size_t *);
-struct shadow_side { uint32_t rule; const char *effects; size_t len; const char *reason, *message, *traceback; };
-void bridge_shadow(struct bridge *, uint32_t, const struct shadow_side *, const struct shadow_side *, bool, const char *, size_t);
+void bridge_order(struct bridge *);
+struct shadow_side { uint32_t rule, first, count; const char *reason, *message, *traceback, *key; size_t key_len; };
+int bridge_shadow(struct bridge *, uint32_t, const struct shadow_side *, const struct shadow_side *);
+const struct buf *bridge_shadow_effects(struct bridge *, const struct shadow_side *);
 void bridge_timer_set(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t, double, const void *,
                       size_t);
 void bridge_timer_cancel(struct bridge *, uint32_t, uint32_t, const char *, size_t, const char *, size_t);
@@ -70,23 +70,30 @@ local function check_layout()
   same("batch_entry.stream", ffi.offsetof("struct batch_entry", "stream"), c.entry_stream_at)
 end
 
-local key_len, would, did = ffi.new "size_t[1]", ffi.new "struct shadow_side", ffi.new "struct shadow_side"
+local would_side, did_side = ffi.new "struct shadow_side", ffi.new "struct shadow_side"
 
-local function effect_key(c, n)
-  local bytes = C.bridge_effect_key(c, c.effects + n, key_len)
-  return ffi.string(bytes, key_len[0])
-end
+local NOTHING = { first = 0, count = 0 }
 
-local function fill_side(side, R, effects, failure)
-  side.rule, side.effects, side.len = R and R.index or 0, effects, #effects
+-- A wish of shadow.lua.
+local function fill_side(side, R, wish)
+  wish = wish or NOTHING
+  local failure = wish.failure
+  local key = failure and failure.key or ""
+  side.rule, side.first, side.count, side.key, side.key_len = R and R.index or 0, wish.first, wish.count, key, #key
   side.reason, side.message = failure and failure.reason, failure and failure.message
   side.traceback = failure and failure.traceback
 end
 
-local function shadow_record(c, record)
-  fill_side(would, record.rule, record.would, record.failure)
-  fill_side(did, record.rule.replaces, record.did, record.did_failure)
-  C.bridge_shadow(c, record.entry, would, did, record.is_same, record.key, #record.key)
+local function shadow_record(c, R, would, did)
+  fill_side(would_side, R, would)
+  fill_side(did_side, R.replaces, did)
+  return C.bridge_shadow(c, (would or did).entry, would_side, did_side) ~= 0
+end
+
+local function wish_effects(c, wish)
+  fill_side(would_side, nil, wish)
+  local effects = C.bridge_shadow_effects(c, would_side)
+  return ffi.string(effects.data, effects.len)
 end
 
 -- `c_functions` are those of bridge.c that take or give Lua values; `mark` is the address of what is running (sandbox/mark.h).
@@ -103,13 +110,10 @@ local function host_of(c_functions, mark)
     emit = C.bridge_emit,
     effect = C.bridge_effect,
     note_key = C.bridge_note_key,
-    effect_key = effect_key,
-    effect_value = function(c, n)
-      local value = C.bridge_effect_value(c, n)
-      return ffi.string(value.data, value.len)
-    end,
+    order = C.bridge_order,
     is_same = function(a, b) return a == b or C.msgpack_is_equal(a, #a, b, #b) end,
     shadow_record = shadow_record,
+    wish_effects = wish_effects,
     timer_set = C.bridge_timer_set,
     timer_cancel = C.bridge_timer_cancel,
     timer_find = C.bridge_timer_find,

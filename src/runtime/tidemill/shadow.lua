@@ -15,6 +15,7 @@ local ffi = require "tidemill.cdef"
 local shadow = {}
 
 local FIRED = entry.FIRED
+local NONE = -1
 local HALVES_MOST = 4096        -- of one rule, while their other halves are waited for
 local HALVES_BYTES = 256 * 1024 -- of all of these
 local type = type
@@ -52,36 +53,31 @@ local function is_retry(c, i)
   return e.attempts > 0 and e.only > 0
 end
 
--- The group of an entry: what each rule wanted of it, by the rule's index. Effects of one entry mostly come in a row.
-local function group_of(groups, c, i)
-  if groups.last_entry == i then return groups.last end
+-- The group of an entry: what each rule wanted of it, by the rule's index.
+local function group_of(groups, c, i, index)
   local place = place_of(c, i)
   local group = groups.by_place[place]
-  if not group then
+  local wish = group and group.wishes[index]
+  if not group or (wish and wish.entry ~= i) then
     group = { at = entry.position(c, i), place = place, is_retry = is_retry(c, i), wishes = {} }
     groups.by_place[place], groups[#groups + 1] = group, group
   end
-  groups.last_entry, groups.last = i, group
   return group
 end
 
--- What a rule wanted of an entry: { entry, effects = their numbers, failure }.
+-- What a rule wanted of an entry: the effects number first … first + count - 1, or the failure.
 local function wish_of(groups, c, i, index)
-  local group = group_of(groups, c, i)
+  local group = group_of(groups, c, i, index)
   local wish = group.wishes[index]
   if not wish then
-    wish = { entry = i, effects = {} }
+    wish = { entry = i, first = 0, count = 0 }
     group.wishes[index] = wish
   end
   return wish
 end
 
--- Functions made in a loop's function would keep it from being compiled: hence by themselves.
+-- A function made in a loop's function would keep it from being compiled: hence by itself.
 local function is_before(a, b) return a.at < b.at end
-
-local function sort_by_ordinal(effects, numbers)
-  table.sort(numbers, function(a, b) return effects[a].ordinal < effects[b].ordinal end)
-end
 
 -- All that shadow rules, and those that they would replace, wanted in a batch: a list of groups in the order of their entries.
 local function gather(K, p)
@@ -89,45 +85,21 @@ local function gather(K, p)
   local groups = { by_place = {} }
   for n = 0, c.effect_count - 1 do
     local effect = c.effects[n]
-    if effect.len > 0 and rules[effect.rule].is_watched then
-      local numbers = wish_of(groups, c, effect.entry, effect.rule).effects
-      numbers[#numbers + 1] = n
+    if rules[effect.rule].is_watched then
+      local wish = wish_of(groups, c, effect.entry, effect.rule)
+      if wish.count == 0 then wish.first = n end
+      wish.count = wish.count + 1
     end
   end
   for _, failure in ipairs(p.watched or {}) do
     local wish = wish_of(groups, c, failure.entry, failure.rule.index)
     wish.failure = wish.failure or failure
   end
-  if c.is_unordered ~= 0 or p.watched then table.sort(groups, is_before) end
+  table.sort(groups, is_before)
   return groups
 end
 
 -- ── comparing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-local function array_head(count)
-  if count < 16 then return string.char(0x90 + count) end
-  if count < 65536 then return string.char(0xdc, math.floor(count / 256), count % 256) end
-  return string.char(0xdd, math.floor(count / 16777216), math.floor(count / 65536) % 256, math.floor(count / 256) % 256, count % 256)
-end
-
-local NOTHING, ONE = array_head(0), array_head(1)
-
--- The effects of a wish as one msgpack array: of an emit { stream, event }, of a command its words.
-local function bytes_of(K, c, wish)
-  if not wish or #wish.effects == 0 then return NOTHING end
-  local numbers = wish.effects
-  if #numbers == 1 then return ONE .. K.host.effect_value(c, numbers[1]) end -- mostly
-  if c.is_unordered ~= 0 then sort_by_ordinal(c.effects, numbers) end
-  local parts = { array_head(#numbers) }
-  for n, number in ipairs(numbers) do parts[n + 1] = K.host.effect_value(c, number) end
-  return table.concat(parts)
-end
-
-local function key_of(K, c, wish)
-  if not wish then return "" end
-  if #wish.effects > 0 then return K.host.effect_key(c, wish.effects[1]) end
-  return wish.failure and wish.failure.key or ""
-end
 
 local function reason_of(wish) return wish and wish.failure and wish.failure.reason end
 
@@ -160,21 +132,16 @@ end
 
 -- What a shadow rule wanted of an entry, beside the one that it would replace; `would`, `did` nil: it wanted nothing.
 local function compare(K, p, R, place, would, did)
-  local c = p.c
-  local counts = R.shadow_counts
-  local record = {
-    entry = would and would.entry or did.entry, rule = R, would = bytes_of(K, c, would), did = bytes_of(K, c, did),
-    key = would and key_of(K, c, would) or key_of(K, c, did), failure = would and would.failure, did_failure = did and did.failure,
-  }
-  record.is_same = reason_of(would) == reason_of(did) and K.host.is_same(record.would, record.did)
-  local kind = record.is_same and "same" or not did and "only_would" or not would and "only_did" or "different"
+  local c, counts = p.c, R.shadow_counts
+  local is_same = K.host.shadow_record(c, R, would, did)
+  local kind = is_same and "same" or not did and "only_would" or not would and "only_did" or "different"
   if type(place) == "string" and not (would and did) then
-    count_half(K, p, R, place, { kind = kind, bytes = would and record.would or record.did, reason = reason_of(would or did) })
+    local wish = would or did
+    count_half(K, p, R, place, { kind = kind, bytes = K.host.wish_effects(c, wish), reason = reason_of(wish) })
   else
     counts[kind] = counts[kind] + 1
   end
-  counts.effects = counts.effects + (would and #would.effects or 0)
-  K.host.shadow_record(c, record)
+  counts.effects = counts.effects + (would and would.count or 0)
 end
 
 -- ── the batch ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,9 +159,7 @@ local function take_out(K, c)
   c.effect_count = kept
 end
 
----The batch is done: what shadow rules want becomes records, which are written with it.
-function shadow.settle(K, p)
-  p.shadow_halves = p.shadow_halves or {}
+local function settle_groups(K, p)
   local groups = gather(K, p)
   for _, R in ipairs(K.shadows) do
     for _, group in ipairs(groups) do
@@ -202,7 +167,46 @@ function shadow.settle(K, p)
       if (would or did) and not group.is_retry then compare(K, p, R, group.place, would, did) end
     end
   end
-  take_out(K, p.c)
+end
+
+-- The same of a batch in which nothing fired and nothing failed, as most are: without a table for each entry, and in one
+-- loop, which LuaJIT compiles. (One inside of it, over the few effects of an entry, would mostly be left at once: such are
+-- given up, and what is around them with them.)
+local function settle_runs(K, p, R)
+  local c, mine, of = p.c, R.index, R.replaces and R.replaces.index
+  local would, did = { count = 0 }, { count = 0 } -- of the entry `at`
+  local at, count = NONE, c.effect_count
+  for n = 0, count do
+    local i, rule = NONE, 0
+    if n < count then
+      local effect = c.effects[n]
+      i, rule = effect.entry, effect.rule
+    end
+    if i ~= at then
+      if (would.count > 0 or did.count > 0) and not is_retry(c, at) then
+        compare(K, p, R, at, would.count > 0 and would or nil, did.count > 0 and did or nil)
+      end
+      at, would.count, did.count = i, 0, 0
+    end
+    local wish = rule == mine and would or rule == of and did or nil
+    if wish then
+      if wish.count == 0 then wish.entry, wish.first = i, n end
+      wish.count = wish.count + 1
+    end
+  end
+end
+
+---The batch is done: what shadow rules want becomes records, which are written with it.
+function shadow.settle(K, p)
+  local c = p.c
+  p.shadow_halves = p.shadow_halves or {}
+  K.host.order(c)
+  if p.watched or c.fired_count > 0 then
+    settle_groups(K, p)
+  else
+    for _, R in ipairs(K.shadows) do settle_runs(K, p, R) end
+  end
+  take_out(K, c)
 end
 
 return shadow

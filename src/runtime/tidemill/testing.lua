@@ -416,34 +416,20 @@ end
 
 -- ── running ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-local function effect_of(host, e)
-  local fields = testing_host.emitted(host, e.argv)
-  if fields then return { stream = e.argv[2], fields = fields } end
-  return { command = e.argv }
-end
-
 -- A record of a shadow rule, as a record for the spec.
-local function shadow_of(host, record)
-  local function effects_of(bytes)
-    local list = {}
-    for n, effect in ipairs(host:decode(bytes)) do
-      local is_emit = type(effect[2]) == "table"
-      list[n] = is_emit and { stream = effect[1], fields = effect[2] } or { command = effect }
-    end
-    return list
-  end
+local function shadow_of(record)
   local R, item, failure, did_failure = record.rule, record.item, record.failure, record.did_failure
   return {
     rule = R.base_name, of = R.replaces and R.replaces.name, stream = item.name, id = item.id, timer = item.timer,
-    window = item.window, key = record.key, would = effects_of(record.would), did = effects_of(record.did),
-    same = record.is_same, reason = failure and failure.reason, message = failure and failure.message,
+    window = item.window, key = record.key, would = record.would, did = record.did, same = record.is_same,
+    reason = failure and failure.reason, message = failure and failure.message,
     did_reason = did_failure and did_failure.reason,
   }
 end
 
 function Kit:take_batch(done)
   for _, e in ipairs(done.effects) do
-    local effect = effect_of(self.host, e)
+    local effect = testing_host.effect_of(self.host, e.argv)
     self.done_effects[#self.done_effects + 1] = effect
     if self.on_effect then self.on_effect(effect, e.argv) end
   end
@@ -462,7 +448,7 @@ function Kit:take_batch(done)
     self.done_reasons[#self.done_reasons + 1] = { rule = one.rule, id = one.id, reason = one.reason }
   end
   for _, record in ipairs(done.shadows) do
-    self.done_shadow[#self.done_shadow + 1] = shadow_of(self.host, record)
+    self.done_shadow[#self.done_shadow + 1] = shadow_of(record)
   end
   for _, one in ipairs(done.decisions) do
     one.rules, one.bytes = self.host:decode(one.bytes), nil

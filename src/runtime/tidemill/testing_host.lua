@@ -128,23 +128,30 @@ local function read_command(bytes)
   return argv
 end
 
--- The effects in the order in which the engine would send them.
+-- Brings the effects into the order in which the engine would send them, those taken back left out.
+function Host:order_effects()
+  local c, list = self.c, {}
+  if c.is_unordered == 0 then return end
+  for n = 0, c.effect_count - 1 do
+    if c.effects[n].len > 0 then list[#list + 1] = ffi.new("struct effect", c.effects[n]) end
+  end
+  table.sort(list, function(a, b)
+    if a.entry ~= b.entry then return self:rank(a.entry) < self:rank(b.entry) end
+    if a.rule ~= b.rule then return a.rule < b.rule end
+    return a.ordinal < b.ordinal
+  end)
+  for n, effect in ipairs(list) do c.effects[n - 1] = effect end
+  c.effect_count, c.is_unordered = #list, 0
+end
+
 function Host:take_effects()
   local c, list = self.c, {}
+  self:order_effects()
   for n = 0, c.effect_count - 1 do
     local e = c.effects[n]
-    if e.len > 0 then
-      list[#list + 1] = {
-        entry = e.entry, rule = e.rule, ordinal = e.ordinal, argv = read_command(ffi.string(c.out.data + e.at, e.len)),
-      }
-    end
-  end
-  if c.is_unordered ~= 0 then
-    table.sort(list, function(a, b)
-      if a.entry ~= b.entry then return self:rank(a.entry) < self:rank(b.entry) end
-      if a.rule ~= b.rule then return a.rule < b.rule end
-      return a.ordinal < b.ordinal
-    end)
+    list[n + 1] = {
+      entry = e.entry, rule = e.rule, ordinal = e.ordinal, argv = read_command(ffi.string(c.out.data + e.at, e.len)),
+    }
   end
   return list
 end
@@ -373,6 +380,7 @@ local function functions_of(self)
     c.out.len = start + len
     local effect = c.effects[n]
     effect.at, effect.len, effect.entry, effect.rule, effect.ordinal = start, len, c.at_entry, rule, ordinal
+    effect.key_len = 0
     c.effect_count = n + 1
   end
 
@@ -382,21 +390,44 @@ local function functions_of(self)
     f.effect(c, rule, ordinal, command, #command)
   end
 
-  function f.note_key(c, key) self.effect_keys[c.effect_count - 1] = key end
-
-  function f.effect_key(_, n) return self.effect_keys[n] or "" end
-
-  function f.effect_value(c, n)
-    local argv = read_command(ffi.string(c.out.data + c.effects[n].at, c.effects[n].len))
-    local emitted = host.emitted(self, argv)
-    return (pack.string(emitted and { argv[2], emitted } or argv))
+  function f.note_key(c, key)
+    local effect = c.effects[c.effect_count - 1]
+    effect.key_at, effect.key_len = c.effect_count, #key
+    self.effect_keys[c.effect_count] = key
   end
 
-  function f.is_same(a, b) return a == b or is_equal(self:decode(a), self:decode(b)) end
+  function f.order() self:order_effects() end
 
-  function f.shadow_record(_, record)
-    record.item = self:item(record.entry)
-    self.shadows[#self.shadows + 1] = record
+  -- What a rule wanted, a wish of shadow.lua, as a list.
+  local function effects_of(c, wish)
+    local list = {}
+    for n = 1, wish and wish.count or 0 do
+      local effect = c.effects[wish.first + n - 1]
+      list[n] = host.effect_of(self, read_command(ffi.string(c.out.data + effect.at, effect.len)))
+    end
+    return list
+  end
+
+  function f.wish_effects(c, wish) return (pack.string(effects_of(c, wish))) end
+
+  function f.is_same(a, b) return is_equal(self:decode(a), self:decode(b)) end
+
+  local function key_of(c, wish)
+    if wish.count == 0 then return wish.failure and wish.failure.key or "" end
+    local effect = c.effects[wish.first]
+    return effect.key_len > 0 and self.effect_keys[effect.key_at] or ""
+  end
+
+  function f.shadow_record(c, R, would, did)
+    local failure, did_failure = would and would.failure, did and did.failure
+    local wanted, done = effects_of(c, would), effects_of(c, did)
+    local is_same = (failure and failure.reason) == (did_failure and did_failure.reason) and is_equal(wanted, done)
+    local wish = would or did
+    self.shadows[#self.shadows + 1] = {
+      rule = R, item = self:item(wish.entry), key = key_of(c, wish), would = wanted, did = done, failure = failure,
+      did_failure = did_failure, is_same = is_same,
+    }
+    return is_same
   end
 
   -- JSON is only written by the engine; here the fields stay msgpack, to be looked at.
@@ -425,11 +456,13 @@ function Host:fetch_states()
   self.wants = {}
 end
 
----The event that a command emits: XADD of one field, `data`, that holds a table. nil: it is no emit.
-function host.emitted(self, argv)
-  if argv[1] ~= "XADD" or argv[#argv - 1] ~= "data" or argv[#argv - 2] ~= "*" then return nil end
-  local fields = self:decode(argv[#argv])
-  return type(fields) == "table" and fields or nil
+---A command as a spec has it: { stream, fields } when it emits an event (XADD of one field, `data`, that holds a table), else
+---{ command = its words }.
+function host.effect_of(self, argv)
+  local is_emit = argv[1] == "XADD" and argv[#argv - 1] == "data" and argv[#argv - 2] == "*"
+  local fields = is_emit and self:decode(argv[#argv])
+  if type(fields) == "table" then return { stream = argv[2], fields = fields } end
+  return { command = argv }
 end
 
 ---The value of msgpack bytes, as rules see it.
