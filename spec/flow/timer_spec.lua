@@ -427,11 +427,11 @@ describe("a timer", function()
 
     it("that is edited fires with the new code", function()
       start { ["a.lua"] = teller() }
-      local ms = put { k = "x", n = 1, ops = { { "set", "t", 700, "kept" } } }
+      local ms = put { k = "x", n = 1, ops = { { "set", "t", 2000, "kept" } } }
       e:wait_equal(1, pending)
       write("a.lua", (teller():gsub('emit%("fired", {', '%0 v = 2,')))
       reload()
-      assert.same({ { v = 2, name = "t", key = "x", now = ms + 700, n = 1, payload = "kept" } }, fired(1))
+      assert.same({ { v = 2, name = "t", key = "x", now = ms + 2000, n = 1, payload = "kept" } }, fired(1))
       none_left()
     end)
 
