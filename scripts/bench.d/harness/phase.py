@@ -11,7 +11,6 @@ import time
 
 from . import build, process
 from .clients import Running
-from .redis import Server
 
 LOADED = "events.loaded"  # where the preloaded stream waits between runs
 POLL_SECONDS = 0.003
@@ -111,23 +110,3 @@ def run(server, work, client, timeout_seconds, watch=None):
         running.stop()
     work.verify(client)
     return figures
-
-
-def rounds(options, chosen, count):
-    """All clients in turn, so many rounds; their figures by key. `count(redis, client, work)` gives the figure `count` of a
-    run, of what it is measured for, and ends the benchmark when it is wrong; None: of this client there is none.
-    """
-    runs = {client.key: [] for client in chosen}
-    with Server() as server:
-        work = Work(server, options.events, options.users, options.seed)
-        print(f"{work.events:,} entries, {work.expected['offers']:,} purchases; {options.runs} rounds", flush=True)
-        for number in range(1, options.runs + 1):
-            for client in chosen:
-                figures = run(server, work, client, 60 + work.events / 5_000)
-                counted = count(server.command, client, work)
-                if counted is not None:
-                    figures["count"] = counted
-                runs[client.key].append(figures)
-            print(f"  round {number}: " + ", ".join(
-                f"{key} {figures[-1]['client_us']:.2f} µs" for key, figures in runs.items()), flush=True)
-    return runs

@@ -34,14 +34,6 @@ def ratio(results, key, reference, name):
     return statistics.median(own[name] / other[name] for own, other in pairs if other[name])
 
 
-def cost_text(results, key, reference, name, events):
-    """µs for each of what the figure `count` counts: those that the reference in the same round did not spend on all events."""
-    if reference not in results or not results[key]["median"].get("count"):
-        return "-"
-    pairs = zip(results[key]["runs"], results[reference]["runs"])
-    return f"{statistics.median((own[name] - other[name]) * events / own['count'] for own, other in pairs):.2f}"
-
-
 def ratio_text(value):
     return "-" if value is None else f"{value:.2f}"
 

@@ -8,8 +8,7 @@ difference to one rule in the same round, an event: two thirds of them are none 
 
 import os
 
-from . import build, clients, phase, report
-from .arguments import positive
+from . import build, clients, cost
 
 NAME = "rules"
 HELP = "1, 2, 4 and 8 rules on one stream: CPU for each further rule"
@@ -17,10 +16,7 @@ HELP = "1, 2, 4 and 8 rules on one stream: CPU for each further rule"
 NUMBERS = (1, 2, 4, 8)
 OUTPUT = '"offers"'
 
-
-def add_arguments(parser):
-    parser.add_argument("--events", type=positive, default=1_000_000, metavar="N", help="entries preloaded (1,000,000)")
-    parser.add_argument("--users", type=positive, default=10_000, metavar="N", help="distinct user_id (10,000)")
+add_arguments = cost.add_arguments
 
 
 class Several(clients.Tidemill):
@@ -54,26 +50,5 @@ def _count_events(redis, client, work):
 
 
 def run(options):
-    several = [Several(number) for number in NUMBERS]
-    for client in several:
-        client.prepare()
-    chosen = clients.select("b", "b")
-    chosen += [client for client in several if not options.only or client.key in options.only.split(",")]
-    runs = phase.rounds(options, chosen, _count_events)
-    results = {client.key: {"title": client.title, "median": report.medians(runs[client.key]),
-                            "runs": runs[client.key]} for client in chosen}
-    _print(chosen, results, options.events)
-    report.write_json(options.json, NAME, {"events": options.events, "users": options.users, "seed": options.seed,
-                                           "runs": options.runs}, results)
-
-
-def _print(chosen, results, events):
-    rows = []
-    for client in chosen:
-        median = results[client.key]["median"]
-        row = [client.title, f"{median['events_per_second']:,.0f}"]
-        for name in ("client_us", "server_us"):
-            row += [f"{median[name]:.2f}", report.cost_text(results, client.key, "rules-1", name, events)]
-        rows.append(row + [f"{median['peak_rss_mib']:.0f}"])
-    print("\nMedians; µs are CPU time an event, and a further rule's the difference to one rule, its median over the rounds:\n")
-    report.table(["", "events/s", "client µs", "a further rule's", "redis µs", "a further rule's", "peak MiB"], rows)
+    chosen = cost.choose(options, [Several(number) for number in NUMBERS])
+    cost.run(options, NAME, chosen, "rules-1", "a further rule", _count_events)

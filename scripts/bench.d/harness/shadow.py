@@ -8,8 +8,7 @@ difference to Tidemill without the copy in the same round.
 
 import os
 
-from . import build, clients, phase, report
-from .arguments import positive
+from . import build, clients, cost
 
 NAME = "shadow"
 HELP = "a shadow copy of the rule beside it: CPU for each decision that is compared"
@@ -17,10 +16,7 @@ HELP = "a shadow copy of the rule beside it: CPU for each decision that is compa
 RECORDS = "tidemill:bench:shadow:pricing_next"
 HEAD = "return tidemill.rule {\n"
 
-
-def add_arguments(parser):
-    parser.add_argument("--events", type=positive, default=1_000_000, metavar="N", help="entries preloaded (1,000,000)")
-    parser.add_argument("--users", type=positive, default=10_000, metavar="N", help="distinct user_id (10,000)")
+add_arguments = cost.add_arguments
 
 
 class Shadowed(clients.Tidemill):
@@ -55,26 +51,5 @@ def _count_records(redis, client, work):
 
 
 def run(options):
-    chosen = clients.select(options.only, "b,tidemill")
-    shadowed = Shadowed()
-    shadowed.prepare()
-    chosen.append(shadowed)
-    runs = phase.rounds(options, chosen, _count_records)
-    results = {client.key: {"title": client.title, "median": report.medians(runs[client.key]),
-                            "runs": runs[client.key]} for client in chosen}
-    _print(chosen, results, options.events)
-    report.write_json(options.json, NAME, {"events": options.events, "users": options.users, "seed": options.seed,
-                                           "runs": options.runs}, results)
-
-
-def _print(chosen, results, events):
-    rows = []
-    for client in chosen:
-        median = results[client.key]["median"]
-        row = [client.title, f"{median['events_per_second']:,.0f}"]
-        for name in ("client_us", "server_us"):
-            row += [f"{median[name]:.2f}", report.cost_text(results, client.key, "tidemill", name, events)]
-        rows.append(row + [f"{median['peak_rss_mib']:.0f}"])
-    print("\nMedians; µs are CPU time an event, and for each decision that was compared the difference to Tidemill without the\n"
-          "copy, its median over the rounds:\n")
-    report.table(["", "events/s", "client µs", "a decision's", "redis µs", "a decision's", "peak MiB"], rows)
+    chosen = cost.choose(options, [clients.Tidemill(), Shadowed()])
+    cost.run(options, NAME, chosen, "tidemill", "a decision", _count_records)
