@@ -443,10 +443,34 @@ describe("a reload", function()
     -- It was found sound, and sent to one that stands still: what that one runs is no longer what is to run.
     e:wait_true(function() return select(2, version "r").previous == nil end)
     os.execute("kill -9 " .. pid)
-    local answer = answer_to(connection)
+    assert.same({}, answer_to(connection).refusals)
     local worker = e:status().workers[1]
-    assert.same({ "r" }, { answer.changes[1].rule })
     assert.is_true(worker.pid ~= 0 and worker.pid ~= pid)
+    assert.is_string(select(2, version "r").previous)
+  end)
+
+  it("is told of when three workers die before they have loaded it, and the next edit comes", function()
+    start { ["r.lua"] = teller "old" }
+    -- Loading it takes long enough to kill a worker meanwhile.
+    write("r.lua", "local n = 0 for i = 1, 1e8 do n = n + i end\n" .. teller "slow")
+    local connection = begin_question "reload"
+    e:wait_true(function() return select(2, version "r").previous == nil end, 15)
+    local before = 0
+    for _ = 1, 3 do
+      e:wait_true(function()
+        local pid = e:status().workers[1].pid
+        if pid == 0 or pid == before then return false end
+        before = pid
+        return true
+      end)
+      os.execute("kill -9 " .. before)
+    end
+    assert.same({ { worker = 1, message = "it ended 3 times before it had loaded them" } }, answer_to(connection).refusals)
+    write("r.lua", teller "new")
+    reload()
+    add(1)
+    e:wait_position("orders", "1-1")
+    assert.same({ "new1" }, told())
   end)
 
   local function resident_kb(pid)

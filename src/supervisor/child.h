@@ -45,6 +45,7 @@ struct child {
         editions[CHILD_EDITIONS];   /* the last ones that it told of, the newest first */
     struct message_refused refused; /* an edition that it could not load, or zeroes */
     uint64_t runs;                  /* the edition that it runs; 0: none yet in this life */
+    uint32_t misses; /* lives that ended before they ran the edition that was sent last */
     uint64_t started_ms, restarts;
     struct buf status; /* its last answer */
     uint64_t asked;    /* serial of the question that it answered last */

@@ -237,7 +237,6 @@ static void run(struct reloads *r, struct findings *found)
     r->candidate = NULL;
     r->state = RELOADS_SENT;
     r->callbacks.send(r->context, v->current);
-    reloads_told(r); /* there may be nobody to wait for */
 }
 
 static void on_validated(void *context, struct findings *found, const struct error *why);

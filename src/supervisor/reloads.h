@@ -16,9 +16,9 @@ struct reloads;
 
 struct reloads_callbacks {
     void (*send)(void *context, const struct edition *edition); /* to all workers that run */
-    /* Does every worker run this edition, or has it said why it cannot? The latter are told of: a
-     * JSON object each, with commas between, into `refusals`. Where one has ended: would the next
-     * begin with it? */
+    /* Does every worker run this edition (where one has ended: would the next begin with it), or
+     * is it known why it cannot? The latter are told of: a JSON object each, with commas between,
+     * into `refusals`. */
     bool (*is_everywhere)(void *context, uint64_t number, struct buf *refusals);
 };
 

@@ -36,6 +36,7 @@ enum {
     PATIENCE_MS = 500,
     TICK_LEAST_MS = 20,
     TICK_MOST_MS = 200,
+    MISSES_MOST = 3, /* then a reload is not waited for any longer */
     FIRST_FD = 3
 };
 
@@ -223,9 +224,22 @@ static void send_edition(void *context, const struct edition *edition)
     struct supervisor *s = context;
     edition_destroy(s->coming);
     s->coming = edition_copy(edition);
-    for (unsigned i = 0; i < s->child_count; i++)
+    for (unsigned i = 0; i < s->child_count; i++) {
+        s->children[i]->misses = 0;
         if (s->children[i]->pid != 0)
             send_coming(s, s->children[i]);
+    }
+}
+
+/* A life has ended, or not begun, without what was sent. The next gets it as well; but who asked is
+ * told, and the edit that would mend it may come. */
+static void miss_coming(struct supervisor *s, struct child *c)
+{
+    if (s->coming == NULL || c->runs >= s->coming->number || ++c->misses < MISSES_MOST)
+        return;
+    c->refused = (struct message_refused){.edition = s->coming->number};
+    snprintf(c->refused.why, sizeof c->refused.why, "it ended %u times before it had loaded them",
+             c->misses);
 }
 
 static void write_refusal(const struct child *c, struct buf *out)
@@ -430,12 +444,18 @@ static _Noreturn void become_worker(struct supervisor *s, unsigned number, int f
     exit(process_run(&options));
 }
 
-static void retry_later(struct supervisor *s, struct child *c)
+static void retry_later(struct child *c)
 {
     uint32_t random = 0;
-    (void)s;
     (void)!getrandom(&random, sizeof random, GRND_NONBLOCK);
     loop_timer_start(c->timer, backoff_next_ms(&c->backoff, random));
+}
+
+static void give_up_fork(struct supervisor *s, struct child *c)
+{
+    miss_coming(s, c);
+    retry_later(c);
+    reloads_told(s->reloads);
 }
 
 static void begin_child(struct supervisor *s, struct child *c)
@@ -448,7 +468,7 @@ static void begin_child(struct supervisor *s, struct child *c)
     c->is_due = false;
     if (channel_pair(ends, &error) != 0) {
         log_line(LOG_ERROR, "no_worker", error.text, NULL);
-        retry_later(s, c);
+        give_up_fork(s, c);
         return;
     }
     memset(c->slot, 0, sizeof *c->slot);
@@ -468,7 +488,7 @@ static void begin_child(struct supervisor *s, struct child *c)
         close(ends[0]);
         log_line(LOG_ERROR, "no_worker", "cannot fork a worker; trying again", "cause",
                  strerror(cause), NULL);
-        retry_later(s, c);
+        give_up_fork(s, c);
         return;
     }
     child_begin(c, pid, channel_open(s->loop, ends[0], &callbacks, c), clock_now_ms());
@@ -534,6 +554,7 @@ static void on_end(struct supervisor *s, struct child *c, int wait_status)
     if (!s->is_stopping && !c->slot->is_fatal)
         tell_end(c, wait_status);
     c->pid = 0;
+    miss_coming(s, c);
     if (c->slot->is_fatal) {
         stop(s);
     } else if (!s->is_stopping) {
@@ -542,7 +563,7 @@ static void on_end(struct supervisor *s, struct child *c, int wait_status)
             backoff_reset(&c->backoff);
             on_due(c);
         } else {
-            retry_later(s, c);
+            retry_later(c);
         }
     }
     answer_when_told(s);
