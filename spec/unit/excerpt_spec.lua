@@ -39,6 +39,15 @@ describe("an excerpt", function()
     assert.same({ "   12 | 漢字 = 1", "      | ^^^^" }, excerpt("漢字 = 1", 1, 6))
   end)
 
+  it("keeps what joins the last character, and nothing that joins one that is cut away", function()
+    assert.same({ "   12 | cafe\204\129", "      | ^^^^" }, excerpt("cafe\204\129", 1, 6))
+    local long = ("e\204\129"):rep(300)
+    local e = excerpt(long, 3 * 150 + 1, 3)
+    assert.matches("| ...e\204\129", e[1], 1, true)
+    assert.equal(90, select(2, e[1]:gsub("e\204\129", "")))
+    assert.matches("^%s+|%s+%^$", e[2])
+  end)
+
   it("cuts a long line around the word", function()
     for _, at in ipairs { 1, 50, 89, 100, 300, 595 } do
       local text = ("a "):rep(300):sub(1, at - 1) .. "strem" .. (" b"):rep(300):sub(1, 600 - at)

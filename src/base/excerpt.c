@@ -83,11 +83,16 @@ static void append_line(struct buf *out, const struct excerpt *e, size_t len, st
                         size_t total)
 {
     size_t column = 0;
+    bool has_base = false; /* for a character of no columns: the one that it joins is shown */
     if (view.from > 0)
         buf_append_text(out, "...");
-    for (size_t i = 0; i < len && column < view.to;) {
+    for (size_t i = 0; i < len;) {
         struct cell c = cell_at(e->text + i, len - i, column);
-        if (column >= view.from && column + c.columns <= view.to)
+        if (column >= view.to && c.columns > 0)
+            break;
+        if (c.columns > 0)
+            has_base = column >= view.from && column + c.columns <= view.to;
+        if (has_base)
             buf_append_text(out, c.text);
         else if (column + c.columns > view.from) /* a cell on the edge: as many blanks */
             for (size_t k = column; k < column + c.columns; k++)

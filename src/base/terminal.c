@@ -20,17 +20,19 @@ bool terminal_has_colour(int fd)
            (terminal == NULL || strcmp(terminal, "dumb") != 0);
 }
 
-/* The program's own locale is "C", where numbers and messages are what they are everywhere: only
- * the question for a width is asked in another one. */
+/* The program itself stays in the locale "C", so that its numbers look the same for everybody: only
+ * this question is asked in another one. */
 size_t terminal_columns(const char *character, size_t len)
 {
     static locale_t utf8;
+    static bool is_tried;
     wchar_t code;
     mbstate_t state = {0};
     if (len == 1)
         return 1;
-    if (utf8 == NULL)
+    if (!is_tried)
         utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", NULL);
+    is_tried = true;
     if (utf8 == NULL)
         return 1;
     locale_t before = uselocale(utf8);
