@@ -935,4 +935,41 @@ describe("long batches", function()
     assert.matches("^rule r: error", why)
     assert.equal(8, #kit:effects())
   end)
+
+  it("of several rules end between two events, whatever becomes of one, and miss none", function()
+    for _, count in ipairs { 2, 3, 45 } do
+      local files = {}
+      for n = 1, count do
+        files[("r%02d.lua"):format(n)] = ([[return { stream = 's', when = { of = { 0, %d } }, on_event = function(e, ctx)
+          ctx.emit('o', { rule = %d, n = e.n }) if e.n %% 17 == %d then error 'x' end end }]]):format(n, n, n)
+      end
+      local kit = testing.load(files)
+      local now, sizes = 0, {}
+      kit.host.time = function()
+        now = now + 1
+        return now
+      end
+      local begin = kit.host.put_batch
+      kit.host.put_batch = function(self, items, first, last)
+        sizes[#sizes + 1] = first
+        self.c.deadline_ms = now + 5
+        return begin(self, items, first, last)
+      end
+      local events, want, letters = {}, {}, 0
+      for n = 1, 200 do
+        local of = n % (count + 1)
+        events[n] = n % 10 == 3 and "\129" or { n = n, of = of }
+        if n % 10 == 3 then letters = letters + 1 end
+        for r = 1, n % 10 ~= 3 and count or 0 do
+          local is_run, is_bad = of == 0 or of == r, n % 17 == r
+          if is_run and is_bad then letters = letters + 1 end
+          if is_run and not is_bad then want[#want + 1] = { rule = r, n = n } end
+        end
+      end
+      kit:events("s", events)
+      assert.same(want, emitted(kit))
+      assert.equal(letters, #kit:letters())
+      assert.is_true(#sizes > 30, #sizes) -- five looks at the clock and fewer events each
+    end
+  end)
 end)

@@ -183,6 +183,27 @@ describe("a shadow rule in the test kit", function()
     assert.is_true(asked > 3)
   end)
 
+  it("has its effects in their order, whichever rule had its answer first", function()
+    local kit = testing.load {
+      ["a.lua"] = rule [[on_event = function(_, ctx) ctx.emit("other", { n = 1 }) end]],
+      ["next.lua"] = new [[ctx.emit("offers", { n = 1 }) local x = ctx.redis.get "x" ctx.emit("offers", { x = x })
+        if event.user == 2 then ctx.redis.incr "twos" end]],
+      ["pricing.lua"] = rule [[on_event = function(event, ctx) ctx.emit("offers", { n = 1 })
+        ctx.emit("offers", { x = event.user == 1 and ctx.redis.get "y" or "x" }) end]],
+    }
+    kit:redis { ["GET x"] = "x", ["GET y"] = "x" }
+    kit:events("orders", { { user = 1 }, { user = 2 }, { user = 3 } })
+    local two = { { stream = "offers", fields = { n = 1 } }, { stream = "offers", fields = { x = "x" } } }
+    local records = kit:shadow()
+    assert.same({ two, two, two }, { records[1].did, records[2].did, records[3].did })
+    assert.same({ two, two }, { records[1].would, records[3].would })
+    assert.same({ two[1], two[2], { command = { "INCR", "twos" } } }, records[2].would)
+    assert.same({ true, false, true }, { records[1].same, records[2].same, records[3].same })
+    assert.same({ "1", "2", "3" }, { records[1].key, records[2].key, records[3].key })
+    local other = { stream = "other", fields = { n = 1 } }
+    assert.same({ other, two[1], two[2], other, two[1], two[2], other, two[1], two[2] }, kit:effects())
+  end)
+
   it("does not run again when the other rule's letter is retried", function()
     local kit = testing.load { ["pricing.lua"] = OLD, ["next.lua"] = new [[ctx.emit("offers", {})]] }
     kit:event("orders", { user = 1, total = 10 }, { only = "pricing" })

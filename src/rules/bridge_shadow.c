@@ -25,12 +25,6 @@ static bool has_same_reason(const struct shadow_side *a, const struct shadow_sid
     return strcmp(a->reason, b->reason) == 0;
 }
 
-static bool is_same_value(const struct buf *a, const struct buf *b)
-{
-    return (a->len == b->len && memcmp(a->data, b->data, a->len) == 0) ||
-           msgpack_is_equal(a->data, a->len, b->data, b->len);
-}
-
 static const char *key_of(const struct bridge *b, const struct shadow_side *side, size_t *len)
 {
     if (side->count > 0)
@@ -76,7 +70,8 @@ int bridge_shadow(struct bridge *b, uint32_t i, const struct shadow_side *would,
         .window_len = entry.window_len,
         .would = side_of(b, would, &b->would),
         .did = side_of(b, did, &b->did),
-        .is_same = has_same_reason(would, did) && is_same_value(&b->would, &b->did),
+        .is_same = has_same_reason(would, did) &&
+                   msgpack_is_equal(b->would.data, b->would.len, b->did.data, b->did.len),
     };
     /* The name of a shadow rule begins with "shadow:", and so this is …:shadow:RULE. */
     b->shadow_key.len = 0;

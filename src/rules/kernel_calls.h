@@ -54,8 +54,8 @@ void bridge_effect(struct bridge *b, uint32_t rule, uint32_t ordinal, const void
 void bridge_note_key(struct bridge *b, const char *key, size_t len);
 /* Brings the effects into their order, those taken back left out: bridge_effects. */
 void bridge_order(struct bridge *b);
-/* What a rule wanted of an entry, of shadow rules and those that they would replace: the effects
- * number first … first + count - 1, or why it failed. */
+/* What a shadow rule, or the one that it would replace, wanted of an entry: the batch's effects
+ * first … first + count - 1, or why it failed. */
 struct shadow_side {
     uint32_t rule; /* 0: there is none */
     uint32_t first, count;
@@ -63,8 +63,9 @@ struct shadow_side {
     const char *key;                          /* of one that failed: its effects know theirs */
     size_t key_len;
 };
-/* Appends a record of a shadow rule on entry i, beside the rule that it would replace. 1: both
- * failed for the same reason or not at all, and wanted the same values. */
+/* Appends a record of a shadow rule on entry i, beside the rule that it would replace. Not 0: both
+ * failed for the same reason or not at all, and wanted the same values. (An int: LuaJIT compiles no
+ * call that returns a bool at the top of a trace.) */
 int bridge_shadow(struct bridge *b, uint32_t i, const struct shadow_side *would,
                   const struct shadow_side *did);
 /* The effects of a side, as a record has them (shadow_record.h); until the next call. */

@@ -65,7 +65,7 @@ local function group_of(groups, c, i, index)
   return group
 end
 
--- What a rule wanted of an entry: the effects number first … first + count - 1, or the failure.
+-- What a rule wanted of an entry: the batch's effects first … first + count - 1, or the failure.
 local function wish_of(groups, c, i, index)
   local group = group_of(groups, c, i, index)
   local wish = group.wishes[index]

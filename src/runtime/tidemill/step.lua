@@ -174,7 +174,7 @@ end
 -- How many rules of a list are called by name: more upvalues than 60 Lua has no room for. The rest goes through a table.
 local NAMED_MOST = 40
 
--- What comes in front of an event's rules. It ends in `s`, the shape, or -2: the event cannot be decoded.
+-- An event: what comes in front of its rules, and $run, what begins or runs them; `s` is its shape.
 local BEGIN = [[
   c.at_entry = i
   local clock_ms = c.entries[i].clock_ms
@@ -230,7 +230,7 @@ local function loop(p, c, first, last)
     if n == $count and clock() >= c.deadline_ms then return end
   end
 end
-local function one(p, c, i) return loop(p, c, i, i) end]]
+local function one(p, c, i) return (loop(p, c, i, i)) end]]
 
 local LOOPS = [[
 local K, steps, decode, undecodable, clock, clocked, rules = ...
@@ -251,8 +251,9 @@ local function dispatch(calls, first, last)
 end
 
 ---The loops over the events of one stream, for the rules that read it.
----`one(p, c, i)` runs a single event, `loop(p, c, first, last)` a run of them. Two, because a loop that is mostly left after
----one turn, as on a quiet stream, would be given up by the JIT for good.
+---`one(p, c, i)` runs a single event, `loop(p, c, first, last)` a run of them. With one rule these are two functions, because a
+---loop that is mostly left after one turn, as on a quiet stream, would be given up by the JIT for good; with several, an event
+---has turns enough.
 ---Both end in front of an entry for which something must wait that fired (`one` is then true).
 ---Only where some events are recorded (decisions.lua) it is looked which.
 ---@return { one: function, loop: function, rules: table[], clocked: table[] }  clocked: those that have a watermark
