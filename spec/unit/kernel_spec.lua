@@ -870,6 +870,21 @@ describe("events", function()
 end)
 
 describe("long batches", function()
+  -- From now on each look at the clock takes a millisecond, and a batch has so many. Gives the list of where batches began.
+  local function tick(kit, batch_ms)
+    local now, begins, begin = 0, {}, kit.host.put_batch
+    kit.host.time = function()
+      now = now + 1
+      return now
+    end
+    kit.host.put_batch = function(self, items, first, last)
+      begins[#begins + 1] = first
+      self.c.deadline_ms = now + batch_ms
+      return begin(self, items, first, last)
+    end
+    return begins
+  end
+
   it("run to the end", function()
     local kit = handler "ctx.state.n = (ctx.state.n or 0) + event.n if event.n % 100 == 0 then ctx.emit('o', { n = ctx.state.n }) end"
     local events = {}
@@ -897,23 +912,12 @@ describe("long batches", function()
   it("end when their time is up, and go on where they ended", function()
     local kit = handler "ctx.state.n = (ctx.state.n or 0) + 1 if event.ask then ctx.redis.get 'x' end ctx.emit('o', { n = event.n })"
     kit:redis { ["GET x"] = "1" }
-    local now = 0
-    kit.host.time = function()
-      now = now + 1
-      return now
-    end
-    local sizes = {}
-    local begin = kit.host.put_batch
-    kit.host.put_batch = function(self, items, first, last)
-      sizes[#sizes + 1] = first
-      self.c.deadline_ms = now + 5
-      return begin(self, items, first, last)
-    end
+    local begins = tick(kit, 5)
     local events, want = {}, {}
     for n = 1, 100 do events[n], want[n] = { k = n % 3, n = n, ask = n % 9 == 0 }, { n = n } end
     kit:events("s", events)
     assert.same(want, emitted(kit))
-    assert.is_true(#sizes > 10 and #sizes <= 100)
+    assert.is_true(#begins > 10 and #begins <= 100)
     kit.host.time = function() return math.huge end -- no time at all: an event a batch
     kit:events("s", { { k = 1, n = 1 }, { k = 1, n = 2 } })
     assert.equal(2, #kit:effects())
@@ -921,13 +925,7 @@ describe("long batches", function()
 
   it("that stop after their time is up stop at the right event", function()
     local kit = rule("on_error = 'stop', on_event = function(e, ctx) ctx.emit('o', { n = e.n }) if e.n == 9 then error 'x' end end")
-    local now = 0
-    kit.host.time = function() now = now + 1 return now end
-    local begin = kit.host.put_batch
-    kit.host.put_batch = function(self, items, first, last)
-      self.c.deadline_ms = now + 12
-      return begin(self, items, first, last)
-    end
+    tick(kit, 12)
     local events = {}
     for n = 1, 20 do events[n] = { n = n } end
     local processed, why = kit:events("s", events)
@@ -944,17 +942,7 @@ describe("long batches", function()
           ctx.emit('o', { rule = %d, n = e.n }) if e.n %% 17 == %d then error 'x' end end }]]):format(n, n, n)
       end
       local kit = testing.load(files)
-      local now, sizes = 0, {}
-      kit.host.time = function()
-        now = now + 1
-        return now
-      end
-      local begin = kit.host.put_batch
-      kit.host.put_batch = function(self, items, first, last)
-        sizes[#sizes + 1] = first
-        self.c.deadline_ms = now + 5
-        return begin(self, items, first, last)
-      end
+      local begins = tick(kit, 5)
       local events, want, letters = {}, {}, 0
       for n = 1, 200 do
         local of = n % (count + 1)
@@ -969,7 +957,7 @@ describe("long batches", function()
       kit:events("s", events)
       assert.same(want, emitted(kit))
       assert.equal(letters, #kit:letters())
-      assert.is_true(#sizes > 30, #sizes) -- five looks at the clock and fewer events each
+      assert.is_true(#begins > 30, #begins) -- five looks at the clock and fewer events each
     end
   end)
 end)

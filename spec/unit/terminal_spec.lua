@@ -67,4 +67,13 @@ describe("a terminal", function()
       assert.equal(columns, tonumber(C.terminal_columns(character, #character)), character)
     end
   end)
+
+  it("fits the longest beginning, and tells how wide it is", function()
+    local columns = ffi.new "size_t[1]"
+    for _, case in ipairs { { "abc", 2, 2, 2 }, { "abc", 9, 3, 3 }, { "漢字", 3, 3, 2 }, { "e\204\129x", 1, 3, 1 }, { "\200\255a", 2, 2, 2 },
+      { "", 5, 0, 0 } } do
+      local text, most, len, wide = unpack(case)
+      assert.same({ len, wide }, { tonumber(C.terminal_fit(text, #text, most, columns)), tonumber(columns[0]) }, text)
+    end
+  end)
 end)

@@ -1,6 +1,8 @@
 /* terminal.c: see terminal.h. */
 #include "base/terminal.h"
 
+#include "base/escape.h"
+
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,4 +41,19 @@ size_t terminal_columns(const char *character, size_t len)
     int columns = mbrtowc(&code, character, len, &state) == len ? wcwidth(code) : -1;
     uselocale(before);
     return columns < 0 ? 1 : (size_t)columns;
+}
+
+size_t terminal_fit(const char *text, size_t len, size_t most, size_t *columns)
+{
+    size_t at = 0;
+    *columns = 0;
+    while (at < len) {
+        size_t size = escape_utf8_len(text + at, len - at);
+        size_t wide = size > 0 ? terminal_columns(text + at, size) : 1;
+        if (*columns + wide > most)
+            break;
+        *columns += wide;
+        at += size > 0 ? size : 1;
+    }
+    return at;
 }

@@ -14,4 +14,8 @@ bool terminal_has_colour(int fd);
  * that joins the one before. From the C library's table; 1 where that says nothing. */
 size_t terminal_columns(const char *character, size_t len);
 
+/* The bytes of the longest beginning of a text that has at most so many columns, and how many it
+ * has. A byte that is no UTF-8 counts as one. */
+size_t terminal_fit(const char *text, size_t len, size_t most, size_t *columns);
+
 #endif

@@ -7,6 +7,7 @@
  *       reason   segment is vip
  *       state    total: 10 -> 30 */
 #include "base/escape.h"
+#include "base/terminal.h"
 #include "base/utc.h"
 #include "cli/decision_inside.h"
 #include "cli/entry.h"
@@ -50,13 +51,8 @@ static void put_moment(struct page *p, double ms)
 /* Where a text is to be cut so that it fits a line. */
 static size_t cut_at(const char *text, size_t len, bool is_full)
 {
-    size_t at = 0, columns = 0;
-    while (at < len && (is_full || columns < VALUE_COLUMNS)) {
-        size_t one = escape_utf8_len(text + at, len - at);
-        at += one > 0 ? one : 1;
-        columns++;
-    }
-    return at;
+    size_t columns;
+    return is_full ? len : terminal_fit(text, len, VALUE_COLUMNS, &columns);
 }
 
 static void put_json(struct page *p, const struct buf *json)

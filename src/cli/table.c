@@ -10,27 +10,10 @@
 
 enum { SPACE = 2, CUT_LEAST = 8 };
 
-/* The bytes of the longest beginning of a cell (UTF-8) that has at most so many columns. */
-static size_t fit(const char *text, size_t most, size_t *columns)
-{
-    size_t at = 0, len = strlen(text);
-    *columns = 0;
-    while (at < len) {
-        size_t size = escape_utf8_len(text + at, len - at);
-        assert(size > 0);
-        size_t wide = terminal_columns(text + at, size);
-        if (*columns + wide > most)
-            break;
-        *columns += wide;
-        at += size;
-    }
-    return at;
-}
-
 static size_t columns_of(const char *text)
 {
     size_t columns;
-    (void)fit(text, SIZE_MAX, &columns);
+    (void)terminal_fit(text, strlen(text), SIZE_MAX, &columns);
     return columns;
 }
 
@@ -60,7 +43,7 @@ static void print_last(struct buf *out, const char *cell, size_t used, size_t wi
         return;
     }
     size_t columns;
-    buf_append(out, cell, fit(cell, width - used - 1, &columns));
+    buf_append(out, cell, terminal_fit(cell, strlen(cell), width - used - 1, &columns));
     buf_append_text(out, "…");
 }
 

@@ -68,14 +68,11 @@ static double now_of(const struct show *s, const struct pending_timer *timer)
 /* The beginning, so that a table stays one. */
 static void shorten(struct buf *text)
 {
-    size_t columns = 0;
-    for (size_t i = 0; i < text->len; i++) {
-        if (((unsigned char)text->data[i] & 0xc0) != 0x80 && ++columns > PAYLOAD_COLUMNS) {
-            text->len = i;
-            buf_append_text(text, "…");
-            return;
-        }
-    }
+    size_t columns, len = terminal_fit(text->data, text->len, PAYLOAD_COLUMNS, &columns);
+    if (len == text->len)
+        return;
+    text->len = len;
+    buf_append_text(text, "…");
 }
 
 static void add_row(struct show *s, const struct pending_timer *timer, const char *name,
